@@ -65,6 +65,7 @@ TESTED_THROUGH = {
     "config/locations": "config/test_yaml_reader",
     "config/text": "config/test_error_messages",
     "models/needed_plugins": "docs/test_plugins",
+    "config/plugin_source": "config/test_plugins",
     "config/registries": "config/test_plugins",
     "config/type_info": "config/test_error_messages",
     "commands/with_plugins": "docs/test_plugins",

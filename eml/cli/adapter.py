@@ -294,6 +294,8 @@ def _metavar(terminal: Terminal, name: str) -> str:
 
 def value_name(kind: Any, name: str) -> str:
     """Return what stands for an option's value: its choices, or a word for its type."""
+    if name == "plugins":
+        return "FILE"
     if get_origin(kind) is Literal:
         return "|".join(get_args(kind))
     return {Path: "PATH", int: "N", float: "NUMBER"}.get(kind, name.upper())

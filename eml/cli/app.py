@@ -6,6 +6,7 @@ import shlex
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
@@ -29,7 +30,7 @@ from eml.cli.streams import (
     system_problem,
 )
 from eml.errors import EmlError, Interrupted
-from eml.imported import missing_package
+from eml.imported import is_imported, missing_package
 from eml.printable import printable
 from eml.stopping import guarded
 
@@ -233,8 +234,22 @@ def _interrupts_kept() -> Iterator[None]:
 def _report_bug(arguments: Sequence[str] | None) -> int:
     from eml.cli.bug_report import CLOSING, bug_report
 
+    if line := _plugin_problem():
+        traceback.print_exc()
+        _print_lines([line])
+        return FIXABLE
     _print_lines([*bug_report(sys.argv[1:] if arguments is None else arguments).splitlines(), CLOSING], most=None)
     return BUG
+
+
+def _plugin_problem() -> str | None:
+    """Return what a plugin of the user's own raises, if the exception that is being handled went through one."""
+    if not is_imported("eml.config.plugins"):
+        return None
+    from eml.config.plugins import raised_in_plugin
+
+    error = sys.exception()
+    return None if error is None else raised_in_plugin(error)
 
 
 def _print_lines(lines: Sequence[str], *, most: int | None = MOST_LINES) -> None:

@@ -157,13 +157,13 @@ def _training_table(checkpoint: Path) -> Path:
     """Return the table that the run of a checkpoint was trained on."""
     from eml.errors import ConfigError
     from eml.models.pointers import find_checkpoint, is_run_folder
-    from eml.training.moved_run import CONFIG_NAME, load_run_config
+    from eml.training.moved_run import CONFIG_NAME, load_run_data
 
     folder = find_checkpoint(checkpoint)
     run = next((place for place in (folder, *folder.parents[:2]) if is_run_folder(place)), None)
     reason = "it is in no run folder"
     if run is not None:
-        table = load_run_config(run / CONFIG_NAME).data.table
+        table = load_run_data(run / CONFIG_NAME)[0].table
         if isinstance(table, Path) and table.exists():
             return table
         reason = "the run was trained on several tables" if isinstance(table, list) else f"{table} does not exist"

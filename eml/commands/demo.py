@@ -150,5 +150,5 @@ def _untrained_network(path: Path) -> dict[str, Any]:
     from eml.config import load
     from eml.training.config import RunConfig
 
-    run = load(RunConfig, path)
+    run = load(RunConfig, path, import_plugins=False)
     return {"checkpoints": (f"timm:{run.model.backbone}",), "weights": "none", "image_size": run.image.size}

@@ -19,8 +19,11 @@ def given_plugins(line: str | None) -> str | None:
     if line is None or not is_imported("eml.config.plugins"):
         return line
     from eml.config.plugins import plugin_options
+    from eml.inference.exported.names import is_exported
 
     words = shlex.split(line)
+    if any(map(is_exported, words)):  # such a file needs none
+        return line
     takes_them = {" ".join(words[1:2]), " ".join(words[1:3])} & WITH_PLUGINS
     has_them = "--plugin" in words or (words[1:2] in (["train"], ["sweep"]) and "--resume" not in words)  # its config
     if not takes_them or has_them:

@@ -100,9 +100,10 @@ class Choice(Strict):
         if is_family(cls):
             cls._registry = new_registry(spaced(cls.__name__))
             return
-        if not any(is_family(base) for base in cls.__bases__):
+        family = next((base for base in cls.__bases__ if is_family(base)), None)
+        if family is None:
             raise MemberError(f"{cls.__qualname__} extends a member; extend its family instead")
-        enter(cls._registry, _literal_type(cls), cls)
+        enter(cls._registry, _literal_type(cls), cls, family)
 
     @classmethod
     def __get_pydantic_core_schema__(

@@ -3,30 +3,34 @@
 Nothing else is imported: what a checkpoint or a run's folder names is only compared with what is known.
 """
 
-import hashlib
 import importlib
-import importlib.util
 import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
-from types import ModuleType
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BeforeValidator, ValidationInfo
 
 from eml.config.paths import ConfigFolder, OverrideText, absolute, check_path
-from eml.config.registries import FILE_MODULE, MemberError, forget, members_of, undone_on_error
-from eml.config.text import closest, listed, shown
+from eml.config.plugin_source import (
+    SUFFIX,
+    digest_of_source,
+    importing,
+    module_name,
+    read_source,
+    registers_elsewhere,
+    run_source,
+)
+from eml.config.registries import FILE_MODULE, forget, members_of
+from eml.config.text import shown
 from eml.errors import ConfigError, Problem
 from eml.files import from_here
 
-SUFFIX = ".py"
 FAMILIES = "Margin, Loss, Neck, Sampler, Metric, BackboneFamily, …"
 _lock = RLock()
 _loaded: dict[str, "Plugin"] = {}
@@ -177,6 +181,17 @@ def forget_plugins() -> None:
     _sources.clear()
 
 
+def raised_in_plugin(error: BaseException) -> str | None:
+    """Return the line of a plugin that an exception went through, with what it says; None: of none."""
+    files = {str(plugin.file): plugin for plugin in _loaded.values() if plugin.file is not None}
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
+    if not frames:
+        return None
+    place, plugin = frames[-1], files[frames[-1].filename]
+    reason = ": ".join(filter(None, [type(error).__name__, str(error).strip().partition("\n")[0]]))
+    return f"{place.filename}:{place.lineno}: plugin {plugin.name} raises {reason}. The traceback stands above"
+
+
 def plugin_of(module: str) -> Plugin | None:
     """Return the plugin that a module belongs to, or what is known of a module of the user's own that is none.
 
@@ -190,14 +205,14 @@ def plugin_of(module: str) -> Plugin | None:
     file = getattr(sys.modules.get(module), "__file__", None)
     path = Path(file) if file and Path(file).is_file() else None
     name = path.name if module == "__main__" and path is not None else module
-    return Plugin(name, module, path, None if path is None else _digest(path.read_bytes()))
+    return Plugin(name, module, path, None if path is None else digest_of_source(path.read_bytes()))
 
 
 def _load(name: str, report: Callable[[str], None], parameter: str) -> Plugin:
     if not is_file_name(name):
         return _load_module(name, parameter)
-    path, source = _read(name, parameter)
-    digest = _digest(source)
+    path, source = read_source(name, parameter)
+    digest = digest_of_source(source)
     module = module_name(path)
     before = _loaded.get(module) or _same_elsewhere(path, digest)
     if before is not None and before.digest == digest:
@@ -208,7 +223,7 @@ def _load(name: str, report: Callable[[str], None], parameter: str) -> Plugin:
             return _loaded[imported]
         module = imported
     else:
-        with _imports(path.name, module, path, parameter):
+        with importing(path.name, module, path, parameter):
             run_source(module, path, source)
         _sources[module] = source
     plugin = Plugin(path.name, module, path, digest, tuple(members_of(module)))
@@ -222,61 +237,16 @@ def _load(name: str, report: Callable[[str], None], parameter: str) -> Plugin:
 def _load_module(name: str, parameter: str) -> Plugin:
     if name in _loaded:
         return _loaded[name]
-    with _imports(name, name, None, parameter):
+    with importing(name, name, None, parameter):
         module = importlib.import_module(name)
     place = getattr(module, "__file__", None)
     file = None if place is None else Path(place)
-    plugin = Plugin(name, name, file, None if file is None else _digest(file.read_bytes()), tuple(members_of(name)))
+    plugin = Plugin(
+        name, name, file, None if file is None else digest_of_source(file.read_bytes()), tuple(members_of(name))
+    )
     _refuse_empty(plugin, parameter)
     _loaded[name] = plugin
     return plugin
-
-
-def _read(name: str, parameter: str) -> tuple[Path, bytes]:
-    """Return a plugin's file, without links, and its bytes."""
-    path = Path(name)
-    if path.suffix != SUFFIX:
-        text = f"`{parameter}`: {name}: is no Python file; give a file whose name ends in {SUFFIX}"
-        raise ConfigError(text, code="missing-plugin", parameter=parameter)
-    if not path.is_file():
-        names = [file.name for file in path.parent.glob(f"*{SUFFIX}")] if path.parent.is_dir() else []
-        near = closest(path.name, names)
-        where = f"{path.parent} has no such file" if path.parent.is_dir() else f"there is no folder {path.parent}"
-        hint = f" (did you mean {near!r}?)" if near else ""
-        text = f"`{parameter}`: {path.name}: {where}{hint}. A path is relative to the folder of the config that names "
-        text += "it, elsewhere to the current folder"
-        raise ConfigError(text, code="missing-plugin", parameter=parameter)
-    try:
-        return path.resolve(), path.read_bytes()
-    except OSError as error:
-        text = f"`{parameter}`: {name}: cannot be read: {error.strerror or error}"
-        raise ConfigError(text, code="not-readable", parameter=parameter) from error
-
-
-def module_name(path: Path) -> str:
-    """Return the name of the module of a file: another one for each path, so that equal names do not collide."""
-    place, word = hashlib.sha256(os.fsencode(path)).hexdigest()[:8], re.sub(r"\W", "_", path.stem)
-    return f"{FILE_MODULE}{word}_{place}"
-
-
-def run_source(name: str, path: Path, source: bytes) -> ModuleType:
-    """Make a module of a file's bytes under a name, in the place of the one that has it; that stays on an error."""
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None, "the file ends in .py"
-    module = importlib.util.module_from_spec(spec)
-    before = sys.modules.get(name)
-    try:
-        with undone_on_error():
-            forget(name)
-            code = compile(source, str(path), "exec")
-            sys.modules[name] = module
-            exec(code, module.__dict__)
-    except BaseException:
-        sys.modules.pop(name, None)
-        if before is not None:
-            sys.modules[name] = before
-        raise
-    return module
 
 
 def _same_elsewhere(path: Path, digest: str) -> Plugin | None:
@@ -294,76 +264,11 @@ def _imported_by_the_user(path: Path) -> str | None:
     return None
 
 
-@contextmanager
-def _imports(name: str, module: str, file: Path | None, parameter: str) -> Iterator[None]:
-    """Turn what goes wrong in the block, where a plugin is imported, into a ConfigError; keep its prints off stdout."""
-    try:
-        with undone_on_error(), redirect_stdout(sys.stderr):
-            yield
-    except KeyboardInterrupt:
-        raise
-    except ModuleNotFoundError as error:
-        if file is None and error.name and (module == error.name or module.startswith(f"{error.name}.")):
-            raise _no_module(name, error.name, parameter) from error
-        raise _failed(name, module, file, error, parameter) from error
-    except BaseException as error:  # of any type: the code is the user's, and may call sys.exit
-        raise _failed(name, module, file, error, parameter) from error
-
-
-def _no_module(name: str, missing: str, parameter: str) -> ConfigError:
-    """Return the error for a module that Python does not find."""
-    as_file = Path(*name.split(".")).with_suffix(SUFFIX)
-    hint = f". A file is given with its suffix, {as_file}, relative to the folder of the config that names it"
-    parent, _, last = missing.rpartition(".")
-    if parent:
-        import pkgutil
-
-        inside = [module.name for module in pkgutil.iter_modules(getattr(sys.modules[parent], "__path__", []))]
-        near = closest(last, inside)
-        hint = f" (did you mean '{parent}.{near}'?)" if near else f"; {parent} has: {listed(inside)}"
-    text = f"`{parameter}`: {name}: there is no module {missing!r} in this environment ({sys.executable}){hint}"
-    return ConfigError(text, code="missing-plugin", parameter=parameter)
-
-
-def _failed(name: str, module: str, file: Path | None, error: BaseException, parameter: str) -> ConfigError:
-    """Return the error for a plugin that raises, with the line in it."""
-    place = str(file) if file is not None else _file_of(module) or name
-    line = error.lineno if isinstance(error, SyntaxError) and error.filename == place else None
-    if line is None:
-        frames = traceback.extract_tb(error.__traceback__)
-        line = next((frame.lineno for frame in reversed(frames) if frame.filename == place), None)
-    where = place if line is None else f"{place}:{line}"
-    reason = error.msg if isinstance(error, SyntaxError) else str(error).strip().partition("\n")[0]
-    kind = "" if isinstance(error, MemberError) else type(error).__name__
-    code = error.code if isinstance(error, MemberError) else "plugin-failed"
-    advice = "; give it another name" if code == "type-taken" else ""
-    text = f"{where}: plugin {name} cannot be imported: {': '.join(filter(None, [kind, reason]))}{advice}"
-    return ConfigError(text, code=code, parameter=parameter)
-
-
-def _file_of(module: str) -> str | None:
-    try:
-        spec = importlib.util.find_spec(module)
-    except (ImportError, ValueError, AttributeError):
-        return None
-    return spec.origin if spec is not None else None
-
-
 def _refuse_empty(plugin: Plugin, parameter: str) -> None:
     if not plugin.members and not registers_elsewhere(plugin.module):
         text = f"{plugin.file or plugin.name}: plugin {plugin.name} defines no member of a family. A class of it "
         text += f"extends one of {FAMILIES} and has a type of its own, type: Literal['my_name'] = 'my_name'"
         raise ConfigError(text, code="empty-plugin", parameter=parameter)
-
-
-def registers_elsewhere(module: str) -> bool:
-    """Return whether a module has put something into timm's registry of models, which is a way to bring a backbone."""
-    registry: Any = sys.modules.get("timm.models._registry")
-    return any(entry.__module__ == module for entry in getattr(registry, "_model_entrypoints", {}).values())
-
-
-def _digest(source: bytes) -> str:
-    return hashlib.sha256(source).hexdigest()
 
 
 class PluginsInChild:

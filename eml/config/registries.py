@@ -27,24 +27,43 @@ def new_registry(kind: str) -> dict[str, type[Any]]:
     return registry
 
 
-def enter(registry: dict[str, type[Any]], name: str, member: type[Any], word: str = "type") -> None:
+def enter(registry: dict[str, type[Any]], name: str, member: type[Any], family: type[Any], word: str = "type") -> None:
     """Enter a member. The same class defined again (a notebook's cell, a reload) replaces itself.
 
     Args:
         registry: As `new_registry` returned it.
         name: That of the member.
         member: The class.
+        family: The base of its family.
         word: What the name is, for the message.
 
     Raises:
         NameTakenError: Another class has the name.
+        MemberError: The class lacks what each member has.
     """
     for key, entry in list(registry.items()):
         if (entry.__module__, entry.__qualname__) == (member.__module__, member.__qualname__):
             del registry[key]
     if name in registry:
         raise NameTakenError(f"{member.__qualname__}: {word} {name!r} is taken by {place_of(registry[name])}")
+    if missing := _missing_parts(member, family):
+        raise MemberError(f"{member.__qualname__} lacks {', '.join(missing)}; see the docstring of {family.__name__}")
     registry[name] = member
+
+
+def _missing_parts(member: type[Any], family: type[Any]) -> list[str]:
+    """Return the methods that a member has to override, and the class variables that it has to set, and does not."""
+    methods = [name for name, value in vars(family).items() if _is_abstract(value)]
+    unset = [name for name in sorted(getattr(family, "__class_vars__", ())) if not hasattr(family, name)]
+    return [
+        *(f"{name}()" for name in methods if getattr(member, name) is getattr(family, name)),
+        *(name for name in unset if not hasattr(member, name)),
+    ]
+
+
+def _is_abstract(value: object) -> bool:
+    names = getattr(getattr(value, "__code__", None), "co_names", ())
+    return "NotImplementedError" in names or getattr(value, "__isabstractmethod__", False)
 
 
 def members_of(module: str) -> list[str]:

@@ -167,6 +167,8 @@ def load_model_of(
             loaded = _load(name, ways, record)
             check_query_model(loaded, fingerprint, index)
         except EmlError as error:
+            if error.code == "needs-plugin":  # it is the model of the index, and there
+                raise
             problems.append(str(error.problems[0]))
             continue
         return loaded

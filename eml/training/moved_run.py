@@ -9,12 +9,15 @@ from pydantic import BaseModel
 
 from eml.config import load
 from eml.config.loading import PLUGINS, read_document
+from eml.config.locations import Loc
 from eml.config.plugins import find_loaded, is_file_name
+from eml.config.type_info import find_field
+from eml.dataset.splits.task import Task
 from eml.errors import ConfigError, Problem
 from eml.files import digest, moved_along
 from eml.json_files import read_json
 from eml.models.pointers import RUN_FILE, is_run_folder
-from eml.training.config import RunConfig
+from eml.training.config import DataConfig, RunConfig
 
 CONFIG_NAME = "config.yaml"
 
@@ -26,6 +29,7 @@ def load_run_config(
     override_name: str = "override",
     plugins: Sequence[str] = (),
     import_plugins: bool = True,
+    left_out: Sequence[str] = (),
 ) -> RunConfig:
     """Return the config in a file, as `load` does.
 
@@ -40,13 +44,16 @@ def load_run_config(
         path, overrides, override_name: As for `load`.
         plugins: Further plugins, which have been imported.
         import_plugins: Whether to import what a config of the user's own names.
+        left_out: Overrides that leave out what the config says.
 
     Raises:
         ConfigError: As `load` does; or a plugin that the config needs was not imported.
     """
     imports = import_plugins and not is_of_a_model(path)
     try:
-        config: RunConfig = load(RunConfig, path, overrides, override_name=override_name, import_plugins=imports)
+        config: RunConfig = load(
+            RunConfig, path, [*left_out, *overrides], override_name=override_name, import_plugins=imports
+        )
     except ConfigError as error:
         if imports or not (problems := _missing_plugins(path)):
             raise
@@ -56,7 +63,7 @@ def load_run_config(
         return config
     config = _as_it_was_trained(config)
     try:
-        recorded = load(RunConfig, path, import_plugins=False)
+        recorded = load(RunConfig, path, left_out, import_plugins=False)
     except ConfigError:  # the overrides mend it
         return config
     now = path.parent.absolute()
@@ -64,6 +71,35 @@ def load_run_config(
         return config
     placed: RunConfig = _placed(config, recorded, _place_of_now(recorded, now))
     return placed if config.output != recorded.output else placed.model_copy(update={"output": now})
+
+
+def load_run_data(path: Path) -> tuple[DataConfig, Task]:
+    """Return the images that a run's config names, and its task; the plugins that it names need not be imported."""
+    try:
+        config = load_run_config(path)
+    except ConfigError as error:
+        if error.code != "needs-plugin":
+            raise
+        unknown = _unknown_members(read_document(path).value)
+        config = load_run_config(path, left_out=[f"{key}=null" for key in unknown])
+    return config.data, config.task
+
+
+def _unknown_members(values: dict[str, Any]) -> list[str]:
+    """Return the keys of a config whose value is an unknown member of a family; of a list its own key."""
+    places: list[Loc] = [()]
+    keys = []
+    for place in places:
+        value: Any = values
+        for part in place:
+            value = value[part]
+        spec = find_field(RunConfig, place, values)
+        name = value.get("type") if isinstance(value, dict) else value
+        if spec and spec.families and isinstance(name, str) and not any(name in own.members() for own in spec.families):
+            keys.append(".".join(str(part) for part in place if isinstance(part, str)))
+        inner = value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+        places += [(*place, key) for key in inner]
+    return list(dict.fromkeys(keys))
 
 
 def is_of_a_model(path: Path) -> bool:

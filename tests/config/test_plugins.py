@@ -4,12 +4,12 @@ import multiprocessing
 import sys
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import pytest
 
 from eml.config import Choice, PluginNames, Strict, load, load_plugins
-from eml.config.plugins import PluginsInChild, loaded_plugins, plugin_of, plugin_options
+from eml.config.plugins import PluginsInChild, loaded_plugins, plugin_of, plugin_options, raised_in_plugin
 from eml.errors import ConfigError
 
 pytestmark = pytest.mark.usefixtures("plugins_forgotten")
@@ -23,13 +23,22 @@ class Disc(Shape):
     type: Literal["disc"] = "disc"
 
 
+class Drawn(Choice):
+    """A family whose members have a method and a class variable."""
+
+    colour: ClassVar[str]
+
+    def draw(self) -> None:
+        raise NotImplementedError
+
+
 class Drawing(Strict):
     plugins: PluginNames = ()
     shape: Shape = Disc()
 
 
 PLUGIN = f"""
-from typing import Literal
+from typing import ClassVar, Literal
 from {__name__} import Shape
 
 class Star(Shape):
@@ -159,6 +168,11 @@ def test_modules_of_packages_are_imported_and_misspelt_ones_are_told(tmp_path: P
         ("import sys\nsys.exit(3)", "plugin-failed", ":2: plugin own.py cannot be imported: SystemExit: 3"),
         ("m = 0.5", "empty-plugin", "type: Literal['my_name'] = 'my_name'"),
         (PLUGIN.replace('"star"', '"disc"'), "type-taken", "test_plugins.Disc; give it another name"),
+        (
+            PLUGIN.replace("Shape)", "Drawn)").replace("Shape\n", "Drawn\n"),
+            "plugin-failed",
+            "lacks draw(), colour; see the docstring of Drawn",
+        ),
         (PLUGIN.replace('Literal["star"]', "str"), "plugin-failed", "type: Literal['name'] = 'name'"),
     ],
 )
@@ -207,3 +221,14 @@ def test_a_process_that_is_not_forked_imports_the_plugins_as_they_were(method: s
     assert here.poll(60)
     assert here.recv() == (["disc", "star"], {"type": "star", "points": 4}, ["star.py"])
     process.join()
+
+
+def test_an_error_that_a_plugin_raises_while_it_is_used_has_its_line(tmp_path: Path) -> None:
+    text = PLUGIN + "\n    def corners(self):\n        return [][self.points]\n"
+    load_plugins(write(tmp_path / "star.py", text))
+    with pytest.raises(IndexError) as raised:
+        Shape.members()["star"]().corners()  # type: ignore[attr-defined]
+    line = raised_in_plugin(raised.value)
+    assert line is not None
+    assert line.startswith(f"{tmp_path / 'star.py'}:10: plugin star.py raises IndexError: list index out of range")
+    assert raised_in_plugin(IndexError("of eml itself")) is None

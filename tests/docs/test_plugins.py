@@ -1,8 +1,12 @@
 """docs/plugins.md: its files train, resume, load, evaluate and export; and nothing is imported that no user names."""
 
 import json
+import os
 import shutil
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +17,11 @@ from eml.cli.adapter import Terminal
 from eml.commands.with_plugins import WITH_PLUGINS
 from eml.config.plugins import forget_plugins, loaded_plugins
 from eml.errors import EmlError
+from eml.training.moved_run import load_run_data
 from tests.commands.conftest import draw
 from tests.docs.plugin_page import page_files, write_files
 from tests.test_public_api import terminals
+from tests.training.runs import left_by
 
 pytestmark = pytest.mark.usefixtures("plugins_forgotten")
 
@@ -79,12 +85,12 @@ def test_loading_it_without_them_imports_nothing_and_says_which_to_give(run: Pat
     assert not any(name.startswith("eml_plugin_") for name in sys.modules)
 
 
-def test_a_run_of_someone_else_is_resumed_with_named_plugins_alone(run: Path) -> None:
+def test_a_run_of_someone_else_is_not_resumed_without_naming_its_plugins(run: Path) -> None:
     for config in (run, run / "config.yaml"):
         with pytest.raises(EmlError) as raised:
             eml.train(config, resume=True)
-        assert raised.value.code == "needs-plugin"
-    assert eml.train(run, resume=True, plugins=[run.parent / "own" / name for name in page_files()]).folder == run
+        assert {problem.code for problem in raised.value.problems} == {"needs-plugin"}
+    assert not loaded_plugins()
 
 
 def test_a_config_that_is_found_in_a_folder_imports_nothing(run: Path, tmp_path: Path) -> None:
@@ -116,3 +122,155 @@ def test_margins_are_listed_and_described(tmp_path: Path) -> None:
 def test_the_commands_that_take_plugins_are_those_that_following_commands_are_given_them() -> None:
     commands = {name: terminal for name, terminal in terminals().items() if isinstance(terminal, Terminal)}
     assert {name for name, own in commands.items() if "plugins" in own.config_type.model_fields} == WITH_PLUGINS
+
+
+def test_what_a_run_was_trained_on_is_known_without_its_plugins_wherever_it_lies(run: Path, tmp_path: Path) -> None:
+    for place in (run, Path(shutil.copytree(run.parent, tmp_path / "moved")) / "run"):
+        data, task = load_run_data(place / "config.yaml")
+        assert (data.table, task) == (place.parent / "photos", "open")
+    assert not loaded_plugins()
+
+
+@pytest.mark.parametrize(
+    "name", ["/tmp/my_neck.py", "../my_neck.py", "my_neck.py`; rm x; `", "my\nneck.py", "", "n" * 300]
+)  # fmt: skip
+def test_a_checkpoint_cannot_name_paths_nor_commands(name: str, run: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(next((run / "checkpoints").glob("epoch-*")), tmp_path / "checkpoint"))
+    config = json.loads((folder / "config.json").read_text())
+    config["plugins"] = [{"name": name, "digest": None, "necks": ["bottleneck"], "backbones": []}]
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(EmlError) as raised:
+        eml.load(folder)
+    assert raised.value.code == "damaged-file"
+    assert "rm x" not in str(raised.value)
+
+
+def eml_words(*words: object) -> list[str]:
+    return [sys.executable, "-m", "eml", *map(str, words)]
+
+
+ROOT = Path(eml.__file__).parents[1]
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def in_new_process(words: list[str], folder: Path) -> str:
+    """Run a program in a folder and return what it prints; it must end well."""
+    done = subprocess.run(words, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.mark.wide
+def test_a_killed_run_resumes_to_the_same_bits_and_is_used_in_new_processes(tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    settings = {"epochs": 6, "saving": {"steps": 1}, "precision": "float32"}
+    whole = train(tmp_path / "whole", **settings)
+    again = tmp_path / "again"
+    shutil.copytree(tmp_path / "whole" / "own", again / "own")
+    shutil.copytree(tmp_path / "whole" / "photos", again / "photos")
+    log = again / "run" / "steps.jsonl"
+    process = subprocess.Popen(eml_words("train", again / "own" / "run.yaml"), env=ENVIRONMENT, cwd=again)
+    while process.poll() is None and not (log.is_file() and len(log.read_text().splitlines()) > 3):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    in_new_process(eml_words("train", "own/run.yaml", "--resume"), again)
+    assert left_by(again / "run") == left_by(whole)
+
+    plugins = [word for name in page_files() for word in ("--plugin", f"own/{name}")]
+    in_new_process(eml_words("train", "run", "--resume", *plugins), again)
+    evaluate = eml_words("evaluate", "run", "--data", "photos", *plugins, "--out", "measured", "--json")
+    (measured,) = json.loads(in_new_process(evaluate, again))["evaluations"]
+    assert 0 <= measured["metrics"]["precision_at_3"] <= 1
+    in_new_process(eml_words("export", "run", "net.onnx", *plugins, "--prove-images", 0), again)
+    code = (
+        "import eml, sys; print(eml.load(sys.argv[1], plugins=sys.argv[2:]).embed(['photos/class 0/0.jpg']).tolist())"
+    )
+    own = json.loads(in_new_process([sys.executable, "-c", code, "run", "own/my_neck.py", "own/my_backbone.py"], again))
+    exported = json.loads(in_new_process([sys.executable, "-c", code, "net.onnx"], again))
+    assert exported == [pytest.approx(own[0], abs=1e-4)]
+
+
+AUGMENT = """
+from dataclasses import dataclass
+from typing import Literal
+
+from eml.images.augment import Augment, Augmenter
+
+@dataclass(frozen=True)
+class Darker:
+    factor: float
+
+    def __call__(self, pixels, seed):
+        return (pixels * self.factor).astype("uint8")
+
+class Dark(Augment):
+    type: Literal["dark"] = "dark"
+
+    def build(self, preprocess):
+        return Augmenter(after_resize=Darker(0.5))
+"""
+
+
+@pytest.mark.wide
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_processes_that_load_images_know_the_plugins_however_they_are_started(method: str, tmp_path: Path) -> None:
+    draw(tmp_path / "photos", classes=6)
+    write_files(tmp_path)
+    (tmp_path / "dark.py").write_text(AUGMENT)
+    data = {"table": "photos", "workers": 1}
+    config = RUN | {"augment": "dark", "output": "run", "data": data, "plugins": ["dark.py", *page_files()]}
+    (tmp_path / "run.yaml").write_text(json.dumps(config))
+    code = (
+        f"import multiprocessing, eml\nif __name__ == '__main__':\n    multiprocessing.set_start_method('{method}')\n"
+    )
+    (tmp_path / "script.py").write_text(f"{code}    print(eml.train('run.yaml').folder)\n")
+    assert in_new_process([sys.executable, "script.py"], tmp_path).strip() == str(tmp_path / "run")
+
+
+@pytest.mark.wide
+def test_several_processes_and_the_runs_of_a_sweep_know_them(tmp_path: Path) -> None:
+    train(tmp_path)
+    in_new_process(eml_words("train", "own/run.yaml", "--devices", 2, "--set", "output=two"), tmp_path)
+    sweep = ["sweep", "own/run.yaml", "margin.m=0.1,0.2", "--jobs", 2, "--set", "epochs=1", "--out", "sweep", "--json"]
+    found = json.loads(in_new_process(eml_words(*sweep), tmp_path))
+    assert (len(found["runs"]), found["failures"]) == (2, {})
+    (tmp_path / "own" / "my_margin.py").write_text(page_files()["my_margin.py"] + "# changed\n")
+    done = subprocess.run(eml_words(*sweep), cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "differs in plugins" in done.stderr
+
+
+@pytest.mark.wide
+def test_no_command_imports_what_a_run_of_someone_else_names(tmp_path: Path) -> None:
+    """The plugins lie where the run's config says, and would write a file."""
+    run = train(tmp_path, margin="arcface", loss="cross_entropy")
+    for name in page_files():
+        (tmp_path / "own" / name).write_text(f"open({str(tmp_path / 'imported')!r}, 'w')\n")
+    image, config = "photos/class 0/0.jpg", run / "config.yaml"
+    for words in (
+        ("evaluate", run, "--data", "photos"),
+        ("embed", run, "photos", "--out", "e.npz"),
+        ("calibrate", run, "--data", "photos", "--far", 0.5),
+        ("compress", run, "photos"),
+        ("ensemble", run, run, "--out", "both"),
+        ("index", "build", "index", run, "photos"),
+        ("classify", run, image, "--names", "names.txt"),
+        ("export", run, "net.onnx"),
+        ("export", run, "hub", "--format", "hub"),
+        ("report", run),
+        ("plot", run),
+        ("probe", "photos", "--backbones", run),
+        ("init", "photos", "--weights", run, "--out", "new.yaml"),
+        ("cache", config),
+        ("sweep", config, "margin.m=0.1,0.2"),
+        ("train", run, "--resume"),
+        ("train", config, "--set", "output=other"),
+        ("suspects", run),
+        ("doctor",),
+    ):
+        done = subprocess.run(
+            eml_words(*words), cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False
+        )
+        assert done.returncode in (0, 2), (words, done.stderr[-2000:])
+        assert not (tmp_path / "imported").exists(), words

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -18,6 +19,10 @@ class Paintings(BackboneFamily):
     """A plugin's backbones."""
 
     prefix = "paintings:"
+
+    def create(self, *arguments: Any, **settings: Any) -> Any: ...
+
+    check = preprocess = build = create
 
     def listed(self) -> Sequence[ListedBackbone]:
         return [ListedBackbone("paintings:monet", "cc0-1.0")]

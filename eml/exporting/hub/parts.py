@@ -13,7 +13,9 @@ from eml.errors import ConfigError
 from eml.exporting.hub.backbone import TimmBackbone, timm_backbone
 from eml.exporting.hub.layers import Layer, UnitLength, apply_layers, layers_after, single_linear
 from eml.inference.model import Model
+from eml.models.config import StoredModel
 from eml.models.ensemble import members_of
+from eml.models.needed_plugins import needed_plugins
 
 _CLOSE = 1e-5
 """Of embeddings of unit length, how far those by timm's classifier may be from those by the layer it stands for."""
@@ -79,6 +81,10 @@ def left_out(model: Model) -> list[str]:
         )
     if model.embedder.text is not None:
         sentences.append("eml embeds texts too; the other libraries have the image tower alone.")
+    for plugin in needed_plugins([StoredModel.model_validate(model.embedder.architecture)]):
+        sentences.append(
+            f"eml loads it with the plugin {plugin.name}, which defines {plugin.words}; the others need none."
+        )
     return sentences
 
 

@@ -14,7 +14,7 @@ from eml.models.calibration import read_calibration
 from eml.models.pointers import is_run_folder
 from eml.progress import Progress, Report, no_progress
 from eml.training.data import table_to_train_on
-from eml.training.moved_run import CONFIG_NAME, load_run_config
+from eml.training.moved_run import CONFIG_NAME, load_run_data
 
 ENOUGH = 50
 """Images of a table, below which another one is looked for."""
@@ -115,8 +115,8 @@ def tables_of_run(model: Model) -> tuple[Table, int | None]:
     Raises:
         EmlError: The model is in no run, or its table cannot be read.
     """
-    config = load_run_config(_run_of(model) / CONFIG_NAME)
-    return table_to_train_on(config.data, task=config.task, accept_stale=True), config.data.fold
+    data, task = load_run_data(_run_of(model) / CONFIG_NAME)
+    return table_to_train_on(data, task=task, accept_stale=True), data.fold
 
 
 def _held_out(model: Model) -> DescribedTable:

@@ -78,7 +78,7 @@ class BackboneFamily:
         super().__init_subclass__()
         if not isinstance(getattr(cls, "prefix", None), str):
             raise MemberError(f"{cls.__qualname__} needs a prefix, for example prefix: ClassVar[str] = 'mine:'")
-        enter(_families, cls.prefix, cls, "prefix")
+        enter(_families, cls.prefix, cls, BackboneFamily, "prefix")
 
     def listed(self) -> Sequence[ListedBackbone]:
         """Return the backbones that there are, for `eml backbones`; none where their names are not known."""

@@ -40,7 +40,7 @@ class TextEncoder(ABC):
         """Enter the member under its prefix; a class without one of its own is a base of members."""
         super().__init_subclass__()
         if "prefix" in vars(cls):
-            enter(_encoders, cls.prefix, cls, "prefix")
+            enter(_encoders, cls.prefix, cls, TextEncoder, "prefix")
 
     def __init__(self, name: str, *, where: str = "encoder", device: str = "cpu") -> None:
         self.name, self.where, self.device = name, where, device
