@@ -1,6 +1,10 @@
 """The exceptions: an EmlError is a problem that the user can solve, any other exception is a bug."""
 
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
+
+_PACKAGE = str(Path(__file__).parent)
 
 
 class Problem(str):
@@ -40,6 +44,10 @@ class EmlError(Exception):
         """Keep codes and parameters when the error is sent to another process."""
         return type(self), (self.problems,)
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what a notebook shows in place of a traceback; IPython calls it."""
+        return notebook_lines(self)
+
     @property
     def code(self) -> str:
         """The code of the first problem."""
@@ -49,6 +57,18 @@ class EmlError(Exception):
     def parameter(self) -> str | None:
         """The parameter of the first problem."""
         return self.problems[0].parameter if self.problems else None
+
+
+def notebook_lines(error: BaseException) -> list[str]:
+    """Return the lines of the user's own code that led into eml, and the message: the way inside eml helps nobody."""
+    frames = traceback.extract_tb(error.__traceback__)
+    inside = [number for number, frame in enumerate(frames) if frame.filename.startswith(_PACKAGE)]
+    own = [
+        frame
+        for frame in frames[: min(inside, default=len(frames))]
+        if "/IPython/" not in Path(frame.filename).as_posix()
+    ]
+    return [*(line.rstrip() for line in traceback.format_list(own)), f"{type(error).__name__}: {error}"]
 
 
 def message_lines(error: BaseException) -> list[str]:
@@ -77,3 +97,7 @@ class Interrupted(Exception):  # noqa: N818 - not an error: the user requested i
 
     The exit code is 130.
     """
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what a notebook shows in place of a traceback; IPython calls it."""
+        return notebook_lines(self)

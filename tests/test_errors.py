@@ -65,3 +65,18 @@ def test_errors_of_images_have_a_code_for_each_reason() -> None:
 
 def test_an_interruption_is_no_problem_of_the_user() -> None:
     assert not issubclass(Interrupted, EmlError)
+
+
+def test_a_notebook_shows_the_users_own_lines_and_the_message_alone() -> None:
+    import eml
+
+    def own_code() -> None:
+        eml.scan("nowhere")
+
+    with pytest.raises(DataError) as caught:
+        own_code()
+    text = "\n".join(caught.value._render_traceback_())
+    assert 'eml.scan("nowhere")' in text
+    assert "\nDataError: nowhere: no such folder. " in text
+    assert "commands/base.py" not in text.replace("\\", "/")
+    assert Interrupted("stopped")._render_traceback_() == ["Interrupted: stopped"]

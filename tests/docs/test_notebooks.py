@@ -85,16 +85,20 @@ def test_a_training_in_a_notebook_is_interrupted_with_its_state_saved_and_resume
         "    eml.train('photos', epochs=40, progress=True)\n"
         "except eml.errors.Interrupted as error:\n"
         "    print(error)",
+        "eml.scan('nowhere')",
         "await asyncio.sleep(0)  # a notebook's cells run in an event loop\n"
         "eml.train('photos/run', resume=True, accept_changes=True, epochs=2).folder.name",
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-    ran = run(notebook, tmp_path)
+    ran = run(notebook, tmp_path, allow_errors=True)
     assert "state saved" in ran.cells[1].outputs[-1]["text"]
-    assert ran.cells[2].outputs[-1]["data"]["text/plain"] == "'run'"
+    (error,) = ran.cells[2].outputs
+    assert len(error["traceback"]) <= 3, "the cell's line and the message, not the way inside eml"
+    assert error["traceback"][-1].startswith("DataError: nowhere: no such folder. ")
+    assert ran.cells[3].outputs[-1]["data"]["text/plain"] == "'run'"
 
 
-def run(content: dict[str, Any], folder: Path) -> Any:
+def run(content: dict[str, Any], folder: Path, **options: Any) -> Any:
     """Return the notebook with the outputs of all of its cells; what the first one installs is here already."""
     client = pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")
@@ -105,4 +109,4 @@ def run(content: dict[str, Any], folder: Path) -> Any:
         if cell.source == INSTALL:
             cell.source = ""
     resources = {"metadata": {"path": str(folder)}}
-    return client.NotebookClient(notebook, timeout=60 * MINUTES, resources=resources).execute()
+    return client.NotebookClient(notebook, timeout=60 * MINUTES, resources=resources, **options).execute()
