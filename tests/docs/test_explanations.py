@@ -13,5 +13,6 @@ def test_every_explanation_begins_with_the_question_that_it_answers() -> None:
     pages = [page for entry in explanations for page in entry.values()]
     assert len(pages) >= 6
     for page in pages:
-        first = (ROOT / "docs" / page).read_text(encoding="utf-8").split("\n\n")[1]
+        paragraphs = (ROOT / "docs" / page).read_text(encoding="utf-8").split("\n\n")[1:]
+        first = next(paragraph for paragraph in paragraphs if not paragraph.startswith("<!--"))
         assert "?" in first, f"{page} begins with: {first}"
