@@ -159,7 +159,7 @@ def skeleton(section: Section, inner: Mapping[str, Section], indent: str = "") -
     """Yield the lines of a config with its defaults as HTML, in which each key is a link."""
     for name, field in section.model.model_fields.items():
         key = section.key(name)
-        is_open = key in inner and (field.is_required() or default_of(field) is not None)
+        is_open = key in inner and (field.is_required() or isinstance(default_of(field), BaseModel))
         value = "" if is_open else " …" if field.is_required() else f" {escape(default_text(field))}"
         yield f'{indent}<a href="#{key}">{name}</a>:{value}'
         if is_open:
@@ -204,6 +204,9 @@ def anchor_of(path: str) -> str:
 def key_lines(key: str, field: FieldInfo, families: Families, up: str) -> list[str]:
     """Return the description of a key. up: the way to reference/ from the page."""
     text = re.sub(r"^\([^()]+\) ?|\s\(\w+\)$", "", field.description or "")
+    if not text:
+        chosen = next((branch for branch, _ in leaves(field.annotation) if is_model(branch)), None)
+        text = (inspect.getdoc(chosen) or "").partition("\n\n")[0] if chosen else ""
     lines = [f"#### `{key}` {{ #{key} }}", "", facts(field, families, up), ""]
     return [*lines, prose(text), ""] if text else lines
 
@@ -276,6 +279,6 @@ def default_text(field: FieldInfo) -> str:
 
 
 def prose(text: str) -> str:
-    """Return a docstring or description as Markdown: angle brackets and stars stand for themselves."""
-    parts = re.split(r"(`[^`]*`)", text)
-    return "".join(part if part.startswith("`") else re.sub(r"([*<])", r"\\\1", part) for part in parts)
+    """Return a docstring or description as Markdown, without the attributes that it lists, which are the keys."""
+    parts = re.split(r"(`[^`]*`)", text.partition("\n\nAttributes:")[0])
+    return "".join(part if part.startswith("`") else part.replace("<", "&lt;").replace("*", r"\*") for part in parts)

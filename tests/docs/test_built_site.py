@@ -13,6 +13,8 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 import pytest
 
+from tests.reports.chromium import PROGRAM, Chromium
+
 ROOT = Path(__file__).parents[2]
 NOWHERE = "http://127.0.0.1:9"
 FETCHED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src", "audio": "src"}
@@ -139,6 +141,33 @@ def test_the_search_has_every_page_and_every_config_key(site: Path) -> None:
     index = (site / "search" / "search_index.json").read_text(encoding="utf-8")
     for address in ("training.html", "reference/commands/train.html", "reference/config.html#head.scale"):
         assert f'"{address}"' in index
+
+
+@pytest.mark.skipif(not PROGRAM, reason="no Chromium is installed")
+def test_no_page_is_wider_than_the_window_of_a_phone_or_a_laptop(site: Path, pages: dict[Path, Page]) -> None:
+    with Chromium() as browser:
+        for path in pages:
+            for width in (390, 1200) if path.name in ("index.html", "config.html", "train.html") else (390,):
+                browser.open(path, width=width, dark=width == 1200)
+                assert browser.evaluate("document.documentElement.scrollWidth") == width, path.name
+                assert [address for address in browser.asked if not address.startswith("file:")] == [], path.name
+                assert browser.complaints == [], path.name
+
+
+@pytest.mark.skipif(not PROGRAM, reason="no Chromium is installed")
+def test_the_search_answers_in_pages_that_are_opened_from_a_disk(site: Path) -> None:
+    script = """new Promise(done => {
+        document.querySelector("[data-md-toggle=search]").click()
+        const field = document.querySelector("input.md-search__input")
+        field.value = "head.scale"
+        field.dispatchEvent(new Event("keyup", {bubbles: true}))
+        const links = () => [...document.querySelectorAll("a.md-search-result__link")].map(link => link.href)
+        const timer = setInterval(() => links().length && (clearInterval(timer), done(links())), 100)
+        setTimeout(() => done(links()), 60000)
+    })"""
+    with Chromium() as browser:
+        browser.open(site / "index.html", width=1200)
+        assert any(link.endswith("#head.scale") for link in browser.evaluate(script))
 
 
 def inside_links(path: Path, page: Page) -> Iterator[tuple[Path, str]]:
