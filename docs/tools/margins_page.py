@@ -22,7 +22,7 @@ COLUMNS = 5
 INTRODUCTION = """# Margins
 
 After this page you can set a margin in a config, and use it in a notebook. How margins work and which to choose:
-[explain_margins.md](explain_margins.md).
+[explain_margins.md](explain_margins.md). One of your own: [plugins.md](plugins.md).
 
 `make docs` writes the page from the registry. `eml margins` prints the same list in a terminal.
 

@@ -100,6 +100,8 @@ def build_index(config: BuildIndexConfig, caller: Caller) -> BuildIndexResult:
     model = load(
         run_of_fold(config.checkpoint, config.fold), weights=config.weights, image_size=config.image_size, **ways
     )
+    for note in model.notes:
+        caller.note(note)
     kept = kept_beside(config.index)
     new = embedded_for(model, images, config, kept, caller)
     added = create_index(

@@ -195,6 +195,8 @@ def calibrate_checkpoint(
     refuse_hopeless(goal, known, len(retrieval.queries), len(retrieval.unknown_queries))
     replaced = path.exists()
     model = load(folder, device=options.device, precision=options.embed_precision, tta=options.tta)
+    for note in model.notes:
+        report(note)
     batching = Batching(options.batch_size, options.workers)
     with progress("embedding", len(retrieval.frame)) as advance:
         embeddings = embed_table(model, table, retrieval.frame, batching=batching, progress=advance)

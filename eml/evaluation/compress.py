@@ -120,6 +120,8 @@ def compress_checkpoint(
     refuse_without_positives(retrieval, table.name, **columns)
     fit = _spaced(read_fit_table(options.fit, report, progress, root=options.root, columns=options.columns))
     model = load(options.checkpoint, device=options.device)
+    for note in model.notes:
+        report(note)
     _refuse_compressed(model)
     batching = Batching(options.batch_size, options.workers)
     with progress(f"embedding {fit.name} to learn from", len(fit.frame)) as advance:

@@ -105,7 +105,8 @@ def _unknown_members(values: dict[str, Any]) -> list[str]:
 def is_of_a_model(path: Path) -> bool:
     """Return whether a config lies in the folder of a run or of a checkpoint, which may have come from elsewhere."""
     folders = path.absolute().parents
-    return any(map(is_run_folder, folders[:3])) or (folders[0] / "config.json").is_file()
+    checkpoint = all((folders[0] / name).is_file() for name in ("config.json", "model.safetensors"))
+    return checkpoint or any(map(is_run_folder, folders[:3]))
 
 
 def missing_plugins(names: Sequence[str], where: Path) -> list[Problem]:

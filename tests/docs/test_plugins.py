@@ -174,7 +174,13 @@ def test_a_killed_run_resumes_to_the_same_bits_and_is_used_in_new_processes(tmp_
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    in_new_process(eml_words("train", "own/run.yaml", "--resume"), again)
+    file, resume = again / "own" / "my_margin.py", eml_words("train", "own/run.yaml", "--resume")
+    file.write_text(page_files()[file.name] + "# changed\n")
+    done = subprocess.run(resume, cwd=again, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "plugins: ['my_margin.py " in done.stderr
+    file.write_text(page_files()[file.name])
+    in_new_process(resume, again)
     assert left_by(again / "run") == left_by(whole)
 
     plugins = [word for name in page_files() for word in ("--plugin", f"own/{name}")]
