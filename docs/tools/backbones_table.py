@@ -1,11 +1,18 @@
-"""Write the table of tested image towers into docs/backbones.md: `python docs/tools/backbones_table.py docs`."""
+"""Write the table of tested image towers into docs/backbones.md, and the facts of backbones that eml ships.
 
+python docs/tools/backbones_table.py docs
+"""
+
+import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
+from eml.commands.backbones import choice_of_backbones
 from eml.files import write_text
 from eml.images.image_size import size_text
 from eml.models.catalog import TESTED, facts_of, known_backbones
+from eml.models.catalog_cache import SHIPPED, catalog_key
 
 BEGIN, END = "<!-- tested image towers: written by make docs -->", "<!-- end of the tested image towers -->"
 SECTION = """## Tested image towers of timm
@@ -48,6 +55,14 @@ def page(before: str) -> str:
     return f"{head}{BEGIN}\n{SECTION.format(table=table())}{END}\n{after}"
 
 
+def facts_text() -> str:
+    """Return eml/models/catalog_facts.json as the installed timm says: one backbone a line."""
+    facts = {catalog_key(own.name): facts_of(own.name) for own in choice_of_backbones()}
+    lines = [f"  {json.dumps(key)}: {json.dumps(asdict(facts[key]))}" for key in sorted(filter(None, facts))]
+    return '{\n "facts": {\n' + ",\n".join(lines) + "\n }\n}\n"
+
+
 if __name__ == "__main__":
+    write_text(SHIPPED, facts_text())
     target = Path(sys.argv[1]) / "backbones.md"
     write_text(target, page(target.read_text(encoding="utf-8")))

@@ -121,7 +121,7 @@ def backbones(config: BackbonesConfig, caller: Caller) -> BackbonesResult:
     """Find the backbones, build those shown without memory, and measure them if that is asked for."""
     from eml.models.catalog_cache import CatalogCache
 
-    listed = _choice() if config.pattern is None else _matching(config.pattern)
+    listed = choice_of_backbones() if config.pattern is None else _matching(config.pattern)
     shown = listed[: config.limit or (USUAL_LIMIT if config.pattern else None)]
     cache = CatalogCache()
     rows = []
@@ -151,7 +151,7 @@ def _next_command(rows: list[BackboneRow], config: BackbonesConfig) -> str | Non
     return shlex.join(["eml", "probe", "DATASET", "--backbones", ",".join(names[:MOST_IN_PROBE])]) if names else None
 
 
-def _choice() -> list[ListedBackbone]:
+def choice_of_backbones() -> list[ListedBackbone]:
     """Return the usual backbones and the tested ones."""
     from eml.evaluation.probing.candidates import USUAL
     from eml.models.catalog import TESTED, known_backbones

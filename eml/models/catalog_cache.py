@@ -3,6 +3,7 @@
 import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 
 from eml.files import write_json
@@ -12,6 +13,9 @@ from eml.models.backbones import preprocess_of
 from eml.models.catalog import BackboneFacts, facts_of
 from eml.versions import version_of
 
+SHIPPED = Path(__file__).with_name("catalog_facts.json")
+"""The facts of the usual and the tested backbones, which take half a minute to find out; docs/tools/backbones_table.py
+makes it."""
 _PACKAGES = ("easy-metric-learning", "timm", "open_clip_torch")
 _KEPT_PREFIXES = ("open_clip:",)
 """Of families whose networks change with the version of a package alone."""
@@ -68,14 +72,16 @@ class CatalogCache:
         self._content = CatalogContent(versions, facts, content.speeds)
 
     def facts(self, name: str) -> BackboneFacts:
-        """Return what is known of a backbone, which is built without memory for the first one of its architecture.
+        """Return what is known of a backbone; one that is not shipped is built without memory the first time.
 
         Raises:
             ConfigError: The backbone is unknown.
         """
-        key = _key(name)
+        key = catalog_key(name)
         if key is None:
             return facts_of(name)
+        if key in (shipped := shipped_facts()):
+            return shipped[key]
         if key not in self._content.facts:
             self._content.facts[key] = facts_of(name)
         return self._content.facts[key]
@@ -95,7 +101,14 @@ class CatalogCache:
             write_json(self.file, asdict(self._content))
 
 
-def _key(name: str) -> str | None:
+@cache
+def shipped_facts() -> dict[str, BackboneFacts]:
+    """Return architecture and size → facts, of the backbones that `eml backbones` shows without a pattern."""
+    content: CatalogContent = read_json(SHIPPED, CatalogContent)
+    return content.facts
+
+
+def catalog_key(name: str) -> str | None:
     """Return the architecture and size, for which the facts hold; None for a backbone that is not kept."""
     if not name.startswith(_KEPT_PREFIXES) and ":" in name:
         return None

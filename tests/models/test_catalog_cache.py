@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from eml.commands.backbones import choice_of_backbones
 from eml.models.catalog import facts_of
-from eml.models.catalog_cache import CatalogCache, MeasuredSpeed
+from eml.models.catalog_cache import CatalogCache, MeasuredSpeed, shipped_facts
 
 
 def test_facts_are_kept_for_one_set_of_versions_and_speeds_for_ever(
@@ -30,3 +31,19 @@ def test_facts_are_kept_for_one_set_of_versions_and_speeds_for_ever(
 def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     CatalogCache(tmp_path / "file" / "backbones.json").write()
+
+
+def test_the_backbones_that_are_shown_without_a_pattern_are_shipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eml.models.catalog_cache.facts_of", lambda name: pytest.fail(f"{name} is not shipped"))
+    cache = CatalogCache(tmp_path / "backbones.json")
+    names = [own.name for own in choice_of_backbones()]
+    assert len(names) > 20
+    assert {cache.facts(name) for name in names} <= set(shipped_facts().values())
+
+
+@pytest.mark.wide
+def test_what_is_shipped_is_what_the_installed_timm_says(tmp_path: Path) -> None:
+    for own in choice_of_backbones():
+        assert CatalogCache(tmp_path / "backbones.json").facts(own.name) == facts_of(own.name), "run: make docs"
