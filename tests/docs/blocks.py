@@ -47,12 +47,16 @@ class Page:
 
     Args:
         path: The file.
+        place: Its path in the repository.
+        text: What it says.
         blocks: In their order.
         stale: Lines of marks `<!-- not run: … -->` without a block after them.
         needs: What the page's folder shall contain, of `<!-- needs: photos/run, shop.index -->`.
     """
 
     path: Path
+    place: str
+    text: str
     blocks: tuple[Block, ...]
     stale: tuple[int, ...]
     needs: tuple[str, ...]
@@ -67,8 +71,8 @@ def read_page(name: str) -> Page:
 def parse_page(text: str, path: Path) -> Page:
     """Return the page that a text in Markdown is."""
     needs = tuple(name.strip() for match in _NEEDS.findall(text) for name in match.split(","))
-    page = Page(path, (), (), needs)
     place = path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name
+    page = Page(path, place, text, (), (), needs)
     mark: tuple[int, str] | None = None
     last = ""
     lines = iter(enumerate(text.splitlines(), 1))

@@ -19,7 +19,8 @@ from eml.config import load
 from eml.errors import EmlError
 from eml.indexing.where import parse_where
 from eml.training.config import RunConfig
-from tests.docs.blocks import PAGES, ROOT, Block, Page
+from tests.docs.blocks import ROOT, Block, Page
+from tests.docs.inline import inline_problems
 from tests.docs.shell import USAGE_ERROR, check_command, commands
 
 LANGUAGES = {"sh", "python", "yaml", "csv", "json", "toml", "dockerfile", "sql", ""}
@@ -39,8 +40,9 @@ BASE = {"output": "run", "data": {"table": "folds.csv"}}
 
 def problems(page: Page, folder: Path) -> Iterator[str]:
     """Yield what is wrong with a page's blocks; folder: the current one, where files of the page may be written."""
+    yield from inline_problems(page.place, page.text)
     for line in page.stale:
-        yield f"{page.path.name}:{line}: this mark `not run` has no block after it"
+        yield f"{page.place}:{line}: this mark `not run` has no block after it; remove it"
     for block in page.blocks:
         if block.title and block.language:
             (folder / block.title).parent.mkdir(parents=True, exist_ok=True)
@@ -331,10 +333,3 @@ def word_pairs(text: str) -> Iterator[tuple[str, str]]:
     """Yield the pairs of words that follow each other in a text, between numbers and signs."""
     for part in re.split(r"[^A-Za-z\s'-]+", text):
         yield from pairwise(part.split())
-
-
-def marked() -> list[Block]:
-    """Return the blocks of all pages that are not run."""
-    from tests.docs.blocks import read_page
-
-    return [block for name in PAGES for block in read_page(name).blocks if block.reason is not None]
