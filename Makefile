@@ -7,7 +7,7 @@ LOWEST := .venv-lowest/bin
 NO_EXTRAS := .venv-no-extras/bin
 
 # Tests on every core, in groups: those marked `xdist_group` never run beside each other.
-PYTEST = $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadgroup
+PYTEST = $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadgroup --durations 10 --durations-min 1
 
 .PHONY: setup check fix test-fast test test-all test-lowest test-no-extras bench bench-head bench-commands docs dist demo clean
 
@@ -45,13 +45,13 @@ test-lowest:
 	test -x $(LOWEST)/uv || ($(PYTHON) -m venv .venv-lowest && $(LOWEST)/pip install --quiet uv)
 	$(LOWEST)/uv pip compile --quiet --extra dev --resolution lowest-direct -o .venv-lowest/lowest.txt pyproject.toml
 	$(LOWEST)/pip install --quiet -r .venv-lowest/lowest.txt -e .
-	$(LOWEST)/python -m pytest -o filterwarnings= -n logical --maxprocesses 8 --dist loadgroup
+	$(LOWEST)/python -m pytest -o filterwarnings= -n logical --maxprocesses 8 --dist loadgroup --durations 10 --durations-min 1
 
 # With what `pip install easy-metric-learning` brings and no more: what needs an extra is skipped.
 test-no-extras:
 	test -x $(NO_EXTRAS)/python || $(PYTHON) -m venv .venv-no-extras
 	$(NO_EXTRAS)/pip install --quiet -e '.[test]'
-	$(NO_EXTRAS)/python -m pytest -n logical --maxprocesses 8 --dist loadgroup
+	$(NO_EXTRAS)/python -m pytest -n logical --maxprocesses 8 --dist loadgroup --durations 10 --durations-min 1
 
 bench: $(READY)
 	@cat tests/benchmarks/README.md

@@ -2,16 +2,40 @@
 
 import os
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tests.examples import ALL
+
+LONG_RUN, BUDGET = 60, 500  # seconds of all tests, on all workers: 250 of two quiet cores
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach for a hub; huggingface_hub reads this when it is imported
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small tensors gain nothing, and threads that wait for a busy core spin
 os.environ["EML_MALLOC"] = "default"  # tests of memory need what is freed to leave the process
 os.fsync = lambda file: None  # what tests write need not outlive a power cut, and they would wait for the disk
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job started in the background has it ignored
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Draw all examples where wide tests are run too; before any test file is imported, here and in each worker."""
+    if "not wide" not in config.option.markexpr:
+        os.environ[ALL] = "yes"
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say after a long run how many seconds the tests took in all, and which files most of them."""
+    seconds = Counter[str]()
+    for report in (report for reports in terminalreporter.stats.values() for report in reports):
+        if isinstance(report, pytest.TestReport):
+            seconds[report.location[0]] += report.duration
+    if (total := sum(seconds.values())) > LONG_RUN:
+        terminalreporter.section(f"{total:.0f} s of tests, {total / BUDGET:.0%} of what `make test` may take")
+        for file, count in seconds.most_common(10):
+            terminalreporter.line(f"{count:6.1f} s {file}")
 
 
 @pytest.fixture(scope="session")

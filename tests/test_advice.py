@@ -22,8 +22,10 @@ def unquoted(nodes: Iterable[ast.AST]) -> Iterator[int]:
         for text, value in zip(node.values, node.values[1:], strict=False):
             if not isinstance(text, ast.Constant) or not isinstance(value, ast.FormattedValue):
                 continue
+            if "eml " not in str(text.value) or not BEFORE_A_PLACE.search(str(text.value)):
+                continue
             is_quoted = "shlex." in ast.unparse(value.value) or value.format_spec is not None
-            if BEFORE_A_PLACE.search(str(text.value)) and not is_quoted and not _is_number(value):
+            if not is_quoted and not _is_number(value):
                 yield node.lineno
 
 

@@ -70,6 +70,11 @@ def name_of(path: Path) -> str:
 
 
 @cache
+def modules() -> frozenset[str]:
+    return frozenset(name_of(path) for path in files())
+
+
+@cache
 def imports(path: Path) -> tuple[tuple[int, str], ...]:
     """(line, module) of everything in eml that the file imports, inside functions and under TYPE_CHECKING too."""
     return tuple(imports_in(path))
@@ -83,9 +88,8 @@ def imports_in(path: Path) -> Iterator[tuple[int, str]]:
             assert node.level == 0, f"{path}:{node.lineno}: relative import; write out where it comes from"
             if node.module and node.module.split(".")[0] == "eml":
                 for alias in node.names:
-                    inner = PACKAGE.joinpath(*node.module.split(".")[1:], alias.name)
-                    is_module = inner.with_suffix(".py").exists() or inner.is_dir()
-                    yield node.lineno, f"{node.module}.{alias.name}" if is_module else node.module
+                    inner = f"{node.module}.{alias.name}"
+                    yield node.lineno, inner if inner in modules() else node.module
 
 
 def room_of(module: str) -> str:

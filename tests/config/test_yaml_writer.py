@@ -10,6 +10,7 @@ from pydantic import Field
 
 from eml.config import Choice, Strict, document, dump, load
 from tests.config.config_house import ArcFace, CosFace, Flip, House, OneOf, Optimizer, Table
+from tests.examples import examples
 
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 plain = st.recursive(
@@ -44,7 +45,7 @@ houses = st.builds(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(config=houses)
 @example(config=House(data=Path("/x"), notes={"<<": "1e-4", "no": "no", "=": "012", "~": "1:30", "a": "2024-01-02"}))
 @example(config=House(data=Path("/x"), name="\x85", notes={"": "\ufeff", "\x00": "\u2028\t\n\n\r #"}))

@@ -14,6 +14,7 @@ from eml.dataset.duplicates.dedup import DedupRules
 from eml.dataset.filter import FilteredTable, FilterRules, filter_table
 from eml.dataset.table import Table
 from eml.errors import DataError
+from tests.examples import examples
 
 LIST = Path("list.csv")
 
@@ -262,7 +263,7 @@ rows = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(rows, st.sampled_from(["class", "dataset"]), st.integers(0, 20), st.integers(1, 3), st.integers(0, 99))
 def test_what_is_left_is_free_of_duplicates_and_of_conflicts_whatever_the_order_of_rows(
     images: Path, made: list[dict[str, Any]], scope: Any, threshold: int, least: int, seed: int

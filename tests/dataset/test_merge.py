@@ -14,6 +14,7 @@ from eml.dataset.merge import MARK, MergeSource, merge_sources, merge_tables
 from eml.dataset.merged_labels import Labels
 from eml.dataset.table import Table, read_table, write_table
 from eml.errors import DataError
+from tests.examples import examples
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=6)
 names_of_classes = texts.map(lambda text: unicodedata.normalize("NFC", text))  # as tables write them
@@ -40,7 +41,7 @@ def problems(*sources: MergeSource, labels: Labels = "apart") -> list[str]:
     return error.value.problems
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     st.lists(st.lists(st.tuples(names_of_classes, texts), min_size=1, max_size=4), min_size=1, max_size=4),
     st.sampled_from(["apart", "merged"]),

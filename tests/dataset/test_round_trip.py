@@ -11,6 +11,7 @@ from eml.dataset.problems import LEAVES_ROOT
 from eml.dataset.splits.folds import add_folds
 from eml.dataset.splits.split import split_by_alternate
 from eml.dataset.table import Table, read_table, write_table
+from tests.examples import examples
 
 ODD = [
     "007",
@@ -48,7 +49,7 @@ file_names = st.builds("{}/{}.jpg".format, texts, texts).filter(is_file_name)
 
 
 @pytest.mark.slow
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(
     st.lists(
         st.tuples(texts.filter(bool), file_names, texts, texts), min_size=4, max_size=8, unique_by=lambda row: row[1]

@@ -19,6 +19,7 @@ from eml.dataset.table import Table, check_outputs, read_file_names, read_table,
 from eml.dataset.table_files import read_frame
 from eml.errors import DataError, OutputError
 from eml.files import digest
+from tests.examples import examples
 
 ROWS = "label,file_name\na,a/1.jpg\nb,b/1.jpg\n"
 
@@ -77,7 +78,7 @@ def test_known_columns_have_their_types_and_others_are_untouched(tmp_path: Path)
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     st.lists(st.tuples(texts.filter(bool), texts, st.integers(0, 2**40), st.integers(-2, 9)), min_size=1, max_size=8),
     st.sampled_from(["t.csv", "t.parquet"]),

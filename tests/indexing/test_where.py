@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from eml.errors import ConfigError
 from eml.indexing.where import DEEPEST, MOST_COMPARISONS, MOST_VALUES, ColumnKind, parse_where
 from eml.indexing.where_tokens import KEYWORDS, LONGEST, spelt
+from tests.examples import examples
 
 PAGE = Path(__file__).parents[2] / "docs" / "where.md"
 
@@ -149,7 +150,7 @@ def table(rows: list[Row]) -> sqlite3.Connection:
     return database
 
 
-@settings(max_examples=60, deadline=None, database=None)
+@settings(max_examples=examples(60), deadline=None, database=None)
 @given(TESTS, st.lists(ROWS, min_size=8, max_size=8))
 def test_a_condition_selects_the_rows_for_which_it_is_true_in_python(test: Test, rows: list[Row]) -> None:
     text, truth = test
@@ -286,7 +287,7 @@ WORDS += [
 SAFE = re.compile(r"""(?:"(?:[^"]|"")*"|ESCAPE '\\'|NULL|AND|OR|NOT|IN|IS|LIKE|[?()<>=!, ]|= 1)*""")
 
 
-@settings(max_examples=150, deadline=None, database=None)
+@settings(max_examples=examples(150), deadline=None, database=None)
 @given(st.lists(st.sampled_from(WORDS), max_size=12).map("".join) | st.lists(st.sampled_from(WORDS)).map(" ".join))
 def test_nothing_of_a_text_becomes_sql(text: str) -> None:
     condition = None

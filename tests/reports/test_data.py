@@ -22,6 +22,7 @@ from eml.reports.data import examine, write_page
 from eml.reports.data.class_sheet import choose_sheet
 from eml.reports.data.look_alikes import find_look_alikes
 from eml.reports.data.page import CLASHES, GROUPS, MEMBERS, shown_names
+from tests.examples import examples
 from tests.reports.chromium import PROGRAM, Chromium
 
 EVIL = "<img src=x onerror=alert(1)>&\"'{{7*7}}"  # a class
@@ -282,7 +283,7 @@ def test_an_unwritable_place_is_told_and_leaves_nothing(root: Path, capsys: pyte
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.data())
 def test_every_conflict_is_shown_with_its_nearest_image_of_another_class(links: Path, data: st.DataObject) -> None:
     threshold = data.draw(st.sampled_from([0, 4, 10]))

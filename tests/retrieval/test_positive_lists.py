@@ -10,6 +10,7 @@ from eml.errors import DataError
 from eml.retrieval import positive_counts, ranking, similarity
 from eml.retrieval.metrics import summarise
 from eml.retrieval.ranking import Ranking, rank, rank_listed
+from tests.examples import examples
 
 
 def by_loop(queries: np.ndarray, gallery: np.ndarray, pairs: set[tuple[int, int]]) -> list[list[int]]:
@@ -62,7 +63,7 @@ def test_many_to_many_pairs_are_ranked_as_by_a_loop_in_both_directions(seed, mon
         ]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(seed=st.integers(0, 10_000), texts=st.integers(1, 9), images=st.integers(1, 25), pairs=st.integers(0, 40))
 def test_ranks_keep_what_holds_for_any_texts_and_images(seed: int, texts: int, images: int, pairs: int) -> None:
     """The order of pairs, of queries and the lengths of vectors say nothing; a further image never improves a rank."""

@@ -36,7 +36,7 @@ def with_cache(config: RunConfig, table: Table, cache: object, **values: object)
     return changed(config, data={"table": table.path, "workers": 0, "cache": cache}, **values)
 
 
-@pytest.mark.parametrize("kept", ["raw", "jpeg"])
+@pytest.mark.parametrize("kept", ["raw", pytest.param("jpeg", marks=pytest.mark.wide)])
 def test_a_run_with_a_cache_stopped_and_resumed_equals_an_uninterrupted_one(
     kept: str, config: RunConfig, own: Table, tmp_path: Path
 ) -> None:

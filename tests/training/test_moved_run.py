@@ -27,7 +27,7 @@ def project(config: RunConfig, tmp_path: Path) -> Path:
     for name in ("folds", "other"):
         write_table(frame, project / "images" / f"{name}.csv", command="test", root=project / "images")
     values = {"output": project / "run", "validation": {"tables": {"other": project / "images" / "other.csv"}}}
-    own = changed(config, data={"table": project / "images" / "folds.csv", "workers": 0}, **values)
+    own = changed(config, data={"table": project / "images" / "folds.csv", "workers": 0}, epochs=1, **values)
     (project / "config.yaml").write_text(dump(own).replace(f"{project}/", ""))
     stop_at(load(RunConfig, project / "config.yaml"), table_to_train_on(own.data), 3)
     return project

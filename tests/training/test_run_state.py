@@ -46,7 +46,9 @@ def test_interrupted_and_resumed_runs_equal_an_uninterrupted_one_byte_for_byte(
         assert started.loss == (done[-1]["loss"] if done else None), place
 
 
-@pytest.mark.parametrize("margin", ["elastic_arcface", "curricularface", "vpl", "sphereface2"])
+@pytest.mark.parametrize(
+    "margin", [pytest.param("elastic_arcface", marks=pytest.mark.wide), "curricularface", "vpl", "sphereface2"]
+)
 def test_a_resumed_run_restores_the_state_and_draws_of_a_margin(
     margin: str, config: RunConfig, table: Table, tmp_path: Path
 ) -> None:
@@ -146,7 +148,10 @@ def test_a_full_disk_stops_the_run_with_a_message_and_leaves_the_last_state_whol
     fit(config, table, resume=True)
 
 
-@pytest.mark.parametrize("neck", [{"type": "linear", "size": 16, "dropout": 0.5}, {"type": "projection"}])
+DROPOUT = {"type": "linear", "size": 16, "dropout": 0.5}
+
+
+@pytest.mark.parametrize("neck", [pytest.param(DROPOUT, marks=pytest.mark.wide), {"type": "projection"}])
 def test_a_resumed_run_equals_an_uninterrupted_one_with_dropout_and_from_an_identity(
     neck: dict[str, object], config: RunConfig, table: Table, tmp_path: Path
 ) -> None:
@@ -183,9 +188,10 @@ def test_a_run_with_adapters_resumes_to_the_bit_and_saves_a_plain_network(
 def test_a_mixed_run_stopped_and_resumed_equals_an_uninterrupted_one_byte_for_byte(
     config: RunConfig, table: Table, tmp_path: Path
 ) -> None:
-    model = {**config.model.model_dump(), "neck": {"type": "linear", "size": 16, "dropout": 0.5}}
+    """With what else draws: dropout, a margin, and a sampler."""
+    model = {**config.model.model_dump(), "neck": DROPOUT}
     mix = {"type": "mixup_or_cutmix", "chance": 0.8, "until": 0.9, "share": "image"}
-    whole = changed(config, model=model, margin={"type": "elastic_arcface"}, mix=mix)
+    whole = changed(config, model=model, margin={"type": "elastic_arcface"}, mix=mix, sampler=PAIRS)
     fit(whole, table)
     other = changed(whole, output=tmp_path / "stopped")
     stop_at(other, table, 3)
@@ -194,7 +200,9 @@ def test_a_mixed_run_stopped_and_resumed_equals_an_uninterrupted_one_byte_for_by
     assert left_by(other.output)["steps.jsonl"] != b""
 
 
-@pytest.mark.parametrize("sampler", [PAIRS, {"type": "balanced", "images": 18}], ids=lambda each: each["type"])
+@pytest.mark.parametrize(
+    "sampler", [pytest.param(PAIRS, id="per_class", marks=pytest.mark.wide), {"type": "balanced", "images": 18}]
+)
 def test_a_run_stopped_and_resumed_equals_an_uninterrupted_one(
     sampler: dict[str, object], config: RunConfig, table: Table, tmp_path: Path
 ) -> None:

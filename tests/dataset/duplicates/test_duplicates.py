@@ -17,6 +17,7 @@ from eml.dataset.duplicates.duplicates import hash_values, keeping_order, twins,
 from eml.dataset.duplicates.hamming import near_between, near_pairs
 from eml.dataset.table import Table
 from eml.errors import DataError
+from tests.examples import examples
 
 pytestmark = pytest.mark.slow
 
@@ -62,7 +63,7 @@ awkward = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(awkward, st.integers(0, 63))
 def test_near_pairs_are_those_of_a_loop_over_all_pairs(values: list[int], threshold: int) -> None:
     result = [
@@ -79,7 +80,7 @@ def test_near_pairs_are_those_of_a_loop_over_all_pairs(values: list[int], thresh
     assert sorted(result) == expected
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(awkward, awkward, st.sampled_from([0, 2, 10, 16, 63]))
 def test_near_between_finds_the_pairs_of_a_loop_over_both(values: list[int], others: list[int], threshold: int) -> None:
     result = [
@@ -123,7 +124,7 @@ def loop_twins(values: list[int], groups: list[int], rank: list[int], threshold:
     return twin
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(awkward, st.sampled_from([0, 1, 4, 10, 63]), st.randoms(use_true_random=False), st.integers(1, 4))
 def test_twins_are_those_of_a_loop_that_keeps_the_best_first(
     values: list[int], threshold: int, random: Any, group_count: int
@@ -135,7 +136,7 @@ def test_twins_are_those_of_a_loop_that_keeps_the_best_first(
     assert result.tolist() == loop_twins(values, groups, rank, threshold)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(awkward, st.sampled_from([0, 1, 4, 10, 63]), st.randoms(use_true_random=False))
 def test_twins_of_given_pairs_are_those_of_the_hashes_that_make_them(
     values: list[int], threshold: int, random: Any
@@ -172,7 +173,7 @@ def connected(size: int, pairs: list[tuple[int, int]]) -> list[int]:
     return root
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 29), st.integers(0, 29)), max_size=60))
 def test_components_are_those_of_a_plain_search(pairs: list[tuple[int, int]]) -> None:
     merged = Components(30)

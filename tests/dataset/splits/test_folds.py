@@ -22,6 +22,7 @@ from eml.dataset.splits.folds import (
 )
 from eml.dataset.table import Table
 from eml.errors import DataError
+from tests.examples import examples
 
 
 def table(sizes: dict[str, int]) -> Table:
@@ -32,7 +33,7 @@ def table(sizes: dict[str, int]) -> Table:
 class_sizes = st.dictionaries(st.text("abcäß01🍎", min_size=1, max_size=4), st.integers(1, 12), min_size=1, max_size=25)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(class_sizes, st.integers(2, 6), st.integers(0, 1000), st.sampled_from(["images", "class"]))
 def test_every_row_has_a_fold_that_does_not_depend_on_the_order_of_rows(
     sizes: dict[str, int], k: int, seed: int, by: FoldBy
@@ -51,7 +52,7 @@ def test_every_row_has_a_fold_that_does_not_depend_on_the_order_of_rows(
     assert again.to_dict() == frame.set_index("file_name")["fold"].to_dict()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(class_sizes, st.integers(2, 6))
 def test_by_images_every_large_class_is_spread_evenly_and_every_small_one_always_trains(
     sizes: dict[str, int], k: int
@@ -69,7 +70,7 @@ def test_by_images_every_large_class_is_spread_evenly_and_every_small_one_always
     assert max(totals.values()) - min(totals.values()) <= 1
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(class_sizes, st.integers(2, 6), st.integers(0, 9))
 def test_by_class_every_class_is_in_one_fold_and_folds_are_even(sizes: dict[str, int], k: int, seed: int) -> None:
     if len(sizes) < k:
@@ -152,7 +153,7 @@ rows_in_groups = st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 25
 earlier_folds = st.one_of(st.none(), st.lists(st.sampled_from([-2, -1, 0, 1]), min_size=60, max_size=60))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(rows_in_groups, st.integers(2, 4), st.integers(0, 99), st.sampled_from(["images", "class"]), earlier_folds)
 def test_no_group_is_in_two_folds_whatever_the_order_of_rows(
     rows: list[tuple[str, int]], k: int, seed: int, by: FoldBy, earlier: list[int] | None

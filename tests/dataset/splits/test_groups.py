@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from eml.dataset.splits.groups import THRESHOLD, group_rows, joined_classes
 from eml.dataset.table import Table
 from eml.errors import DataError
+from tests.examples import examples
 
 PATTERN = 0x9C3A5F0E7B61D284
 
@@ -65,7 +66,7 @@ row = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.lists(row, min_size=1, max_size=12), st.integers(0, 4), st.booleans(), st.sampled_from([0, 1, 2]))
 def test_groups_are_what_a_walk_from_image_to_image_finds(
     rows: list[dict[str, str]], threshold: int, within_class: bool, columns: int
@@ -127,7 +128,7 @@ def test_what_cannot_be_compared_is_an_error_that_says_what_to_do() -> None:
         group_rows(table(hash=hashes(0)), threshold=64)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 9)), min_size=1, max_size=20))
 def test_joined_classes_are_those_that_chains_of_groups_connect(rows: list[tuple[int, int]]) -> None:
     labels = np.unique([label for label, _ in rows], return_inverse=True)[1].astype(np.int64)

@@ -18,6 +18,7 @@ from eml.dataset.splits.leak_audit import COLUMNS, LeakAudit, audit_folds, audit
 from eml.dataset.table import Table
 from eml.errors import DataError
 from eml.files import digest
+from tests.examples import examples
 
 
 def table(name: str = "t", root: str = "images", **columns: list[Any]) -> Table:
@@ -36,7 +37,7 @@ small_hashes = st.lists(st.integers(0, 63).map(lambda bits: f"{bits:016x}"), min
 
 
 @pytest.mark.slow
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(small_hashes, small_hashes, st.integers(0, 3))
 def test_pairs_between_two_tables_are_those_of_brute_force(one: list[str], other: list[str], threshold: int) -> None:
     train, test = table("train", hash=one, content=one), table("test", hash=other, content=other)
@@ -60,7 +61,7 @@ def test_pairs_between_two_tables_are_those_of_brute_force(one: list[str], other
 
 
 @pytest.mark.slow
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 15), st.integers(-2, 2)), min_size=2, max_size=12), st.integers(0, 2))
 def test_pairs_between_the_folds_of_a_table_are_those_of_brute_force(
     rows: list[tuple[int, int]], threshold: int

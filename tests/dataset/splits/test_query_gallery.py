@@ -12,6 +12,7 @@ from eml.dataset.splits.groups import group_rows
 from eml.dataset.splits.query_gallery import mark_query_gallery
 from eml.dataset.table import Table
 from eml.errors import DataError
+from tests.examples import examples
 
 
 def frame(rows: list[tuple[str, str]]) -> pd.DataFrame:
@@ -27,7 +28,7 @@ tables = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["", "1", "2
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(tables, st.one_of(st.none(), st.floats(0.05, 0.95)), st.integers(0, 99))
 def test_no_query_has_an_image_of_its_class_and_camera_in_the_gallery(
     rows: list[tuple[str, str]], share: float | None, seed: int

@@ -22,6 +22,7 @@ from eml.dataset.splits.split import (
 )
 from eml.dataset.table import Table
 from eml.errors import DataError
+from tests.examples import examples
 
 
 def table(sizes: dict[str, int], **columns: Any) -> Table:
@@ -54,7 +55,7 @@ STRATEGIES: list[Callable[[Table], SplitTables]] = [
 ]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(class_sizes, st.sampled_from(STRATEGIES), st.integers(0, 1000))
 def test_every_row_is_on_one_side_every_class_too_and_row_order_is_of_no_account(
     sizes: dict[str, int], strategy: Callable[[Table], SplitTables], seed: int
@@ -98,7 +99,7 @@ def test_by_counts_an_empty_side_shows_the_sizes_and_options_that_work() -> None
     assert "every class has 3 to 90 images, which leaves none to test" in problem(lambda: split_by_counts(whole, 3, 90))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(class_sizes, st.integers(1, 6), st.integers(0, 8))
 def test_by_counts_the_options_it_advises_do_work(sizes: dict[str, int], least: int, more: int) -> None:
     whole = table(sizes)
@@ -212,7 +213,7 @@ def in_groups(rows: list[tuple[str, int]]) -> tuple[Table, "np.ndarray[tuple[int
 rows_in_groups = st.lists(st.tuples(st.sampled_from("abcdefghij"), st.integers(0, 40)), min_size=2, max_size=40)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(rows_in_groups, st.floats(0.1, 0.9), st.integers(0, 99))
 def test_by_ratio_classes_that_a_group_joins_are_on_one_side(
     rows: list[tuple[str, int]], ratio: float, seed: int
