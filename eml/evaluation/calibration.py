@@ -283,11 +283,18 @@ def _describe(
         confidence=CONFIDENCE,
         seed=options.random_seed,
         resamples=RESAMPLES,
-        table=str(table.path) if table.path else None,
+        table=_kept_name(table.path, model),
         table_digest=table.digest,
         protocol=protocol,
         **calibrated_fields(calibrated),
     )
+
+
+def _kept_name(path: Path | None, model: AnyModel) -> str | None:
+    """Return the path of a table, found from any folder; in a file that goes elsewhere its name alone."""
+    if path is None:
+        return None
+    return path.name if isinstance(model, ExportedModel) else str(path.absolute())
 
 
 def calibrated_fields(calibrated: ThresholdCalibration) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from eml.errors import DataError
 from eml.evaluation.calibration import calibrate_answers, calibrated_fields
 from eml.evaluation.checkpoint_label import with_checkpoint_label
 from eml.evaluation.retrieval_set import RetrievalSet, build_retrieval_set
-from eml.models.calibration import Calibration
+from eml.models.calibration import Calibration, find_calibration_table
 from eml.models.fingerprint import Fingerprint
 from eml.progress import Report
 from eml.retrieval.answer_calibration import UNKNOWN_SHARE
@@ -40,7 +40,11 @@ class CalibrationTable:
 
 
 def read_calibration_table(
-    calibration: Calibration, models: Sequence[str] = (), report: Report = lambda line: None
+    calibration: Calibration,
+    models: Sequence[str] = (),
+    report: Report = lambda line: None,
+    *,
+    folder: Path | None = None,
 ) -> CalibrationTable:
     """Return the images of a calibration.
 
@@ -48,6 +52,7 @@ def read_calibration_table(
         calibration: The calibration.
         models: The checkpoint, whose unknown label a table without an own one takes.
         report: Receives the lines about the table that is read.
+        folder: The folder of the checkpoint, with which the table may have been moved.
 
     Raises:
         DataError: They are not there, not those of then, or are not enough to say the calibration again.
@@ -58,7 +63,7 @@ def read_calibration_table(
     if protocol is None or calibration.table is None or calibration.table_digest is None:
         way = "by the folds of a cross-validation" if protocol is None else "of a table in no file"
         raise DataError(f"it was made {way}", code="missing-file")
-    path = Path(calibration.table)
+    path = find_calibration_table(calibration, folder) or Path(calibration.table)
     if not path.is_file():
         place = "no longer there" if path.is_absolute() else f"not in {Path.cwd()}; run this where it was calibrated"
         raise DataError(f"its table {path} is {place}", code="missing-file")

@@ -47,7 +47,7 @@ def calibrate_export(
         why = f": the checkpoint's calibration is of {mismatch}" if mismatch else ", as the checkpoint is not"
         return None, f"it is not calibrated{why}"
     try:
-        images = read_calibration_table(stored, [model.source], report)
+        images = read_calibration_table(stored, [model.source], report, folder=model.folder)
         embeddings = _embed(exported, images, progress)
         calibration = calibrate_again(stored, images.retrieval, embeddings, exported.fingerprint)
     except EmlError as error:

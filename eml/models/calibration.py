@@ -7,12 +7,20 @@ from pydantic import ValidationError, field_validator
 
 from eml.config import Strict
 from eml.errors import CheckpointError
+from eml.files import digest_of
 from eml.json_files import read_json
 from eml.models.fingerprint import Fingerprint
 from eml.models.hub_folder import checkpoint_digest
 from eml.retrieval.answer_calibration import AnswerCalibration, CalibratedRate
 
-__all__ = ["CalibratedRate", "Calibration", "calibration_path", "read_calibration", "weights_digest"]
+__all__ = [
+    "CalibratedRate",
+    "Calibration",
+    "calibration_path",
+    "find_calibration_table",
+    "read_calibration",
+    "weights_digest",
+]
 
 FORMAT = 3
 CARRIED_FORMAT = 4
@@ -36,6 +44,8 @@ class Calibration(Strict):
         histogram_edges: Edges of bins of cosine.
         histogram_same: Pairs of one class in each bin.
         histogram_different: Pairs of different classes in each bin.
+        table: The path of its table: absolute, since eml is run in other folders too; as it was given in files of
+            eml 0.1.0, and a name alone where the model was exported. See `find_calibration_table`.
         trained_on: How much of the calibration set the checkpoint was trained on, as in metrics.json; null in files of
             eml 0.1.0.
         fingerprint: Of the model that embedded the calibration set; null in files of eml 0.1.0, which knew no precision
@@ -107,6 +117,28 @@ class Calibration(Strict):
 def calibration_path(folder: Path) -> Path:
     """Return the path of the calibration in a checkpoint folder."""
     return folder / NAME
+
+
+def find_calibration_table(calibration: Calibration, folder: Path | None) -> Path | None:
+    """Return where the table of a calibration is now; None where the calibration names none.
+
+    It may be where it was, or where it is if it was moved along with the checkpoint: the end of its path of then begins
+    at a folder that the checkpoint is in now. The file that has the digest of then is the table. Without any, return
+    the path of then.
+
+    Args:
+        calibration: The calibration.
+        folder: The folder of the checkpoint.
+    """
+    if calibration.table is None:
+        return None
+    recorded = Path(calibration.table)
+    parents = () if folder is None else folder.absolute().parents
+    ends = [Path(*recorded.parts[start:]) for start in range(bool(recorded.anchor), len(recorded.parts))]
+    for path in (recorded, *(parent / end for end in ends for parent in parents)):
+        if calibration.table_digest is not None and digest_of(path) == calibration.table_digest:
+            return path
+    return recorded
 
 
 def weights_digest(folder: Path) -> str:

@@ -59,11 +59,16 @@ def checkpoint(made: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.usefixtures("one_scoring")
 def test_a_threshold_is_found_kept_in_the_checkpoint_and_used(
-    checkpoint: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    checkpoint: Path,
+    photos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     weights = (checkpoint / "model.safetensors").read_bytes()
     plot = tmp_path / "plot.png"
-    words = ["calibrate", str(checkpoint), "--data", str(photos), "--json", "--plot", str(plot)]
+    monkeypatch.chdir(photos.parent)
+    words = ["calibrate", str(checkpoint), "--data", photos.name, "--json", "--plot", str(plot)]
     assert main([*words, "--pair-far", "0.05"]) == 0
     shown = capsys.readouterr()
     told = json.loads(shown.out)
@@ -71,6 +76,7 @@ def test_a_threshold_is_found_kept_in_the_checkpoint_and_used(
     assert {**kept, "checkpoint": str(checkpoint), "written": str(checkpoint / "calibration.json")} == told
     assert "1 of 16 classes (0 of 80 images) were trained on. The threshold flatters" in shown.err
     assert kept["trained_on"]["classes"] == 1
+    assert kept["table"] == str(photos / "dataset_info.csv")
     assert f"wrote {checkpoint}/calibration.json" in shown.err
     assert "held-out classes" not in shown.out + shown.err  # a result, which JSON takes the place of
     assert (kept["goal"], kept["goal_value"], kept["counts"]["images"]) == ("pair_far", 0.05, 80)

@@ -1,5 +1,6 @@
 """A calibration that is made again with the same embeddings is the same one."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from eml.evaluation.recalibration import calibrate_again, read_calibration_table
 from eml.evaluation.retrieval_set import build_retrieval_set
 from eml.files import digest
 from eml.images.preprocess import Preprocess
-from eml.models.calibration import Calibration
+from eml.models.calibration import Calibration, find_calibration_table
 from eml.models.fingerprint import Fingerprint
 from eml.retrieval.verification import Goal, calibrate
 
@@ -86,6 +87,23 @@ def test_the_protocol_is_that_of_then(stored: Calibration) -> None:
     assert retrieval.protocol == protocol
     assert retrieval.groups is not None
     assert retrieval.within is not None
+
+
+def test_a_table_that_moved_along_with_the_checkpoint_is_known_by_its_digest(
+    stored: Calibration, table: Path, tmp_path: Path
+) -> None:
+    now = tmp_path / "now"
+    shutil.copytree(table.parent, now / "photos")
+    (folder := now / "photos" / "run" / "checkpoints" / "epoch-001").mkdir(parents=True)
+    moved = stored.model_copy(update={"table": "/before/photos/test.csv"})
+    images = read_calibration_table(moved, folder=folder)
+    assert images.table.path == now / "photos" / "test.csv"
+    relative = stored.model_copy(update={"table": "photos/test.csv"})  # as eml 0.1.0 kept it, from another folder
+    assert find_calibration_table(relative, folder) == now / "photos" / "test.csv"
+    assert find_calibration_table(stored, folder) == table, "it is where it was"
+    assert find_calibration_table(moved, tmp_path) == Path("/before/photos/test.csv")
+    (now / "photos" / "test.csv").write_text("label,file_name\n")
+    assert find_calibration_table(moved, folder) == Path("/before/photos/test.csv"), "of other images"
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ STORED = Calibration(
 
 
 def outcome(stored: Calibration | None, precision: str, mismatch: str = "") -> tuple[Calibration | None, str]:
-    model = cast(Any, SimpleNamespace(calibration=stored, calibration_mismatch=mismatch, source="run"))
+    model = cast(Any, SimpleNamespace(calibration=stored, calibration_mismatch=mismatch, source="run", folder=None))
     fingerprint = tiny_model(Identity()).fingerprint
     exported = cast(Any, SimpleNamespace(facts=SimpleNamespace(precision=precision), fingerprint=fingerprint))
     proof = Proof(

@@ -10,7 +10,7 @@ from eml.evaluation.checkpoint_label import with_checkpoint_label
 from eml.evaluation.trained_overlap import OverlapCounter
 from eml.exporting.proof.images import IMAGES, ProofImages, choose_images
 from eml.inference.model import Model
-from eml.models.calibration import read_calibration
+from eml.models.calibration import find_calibration_table, read_calibration
 from eml.models.pointers import is_run_folder
 from eml.progress import Progress, Report, no_progress
 from eml.training.data import table_to_train_on
@@ -138,9 +138,10 @@ def _test_classes(model: Model) -> DescribedTable:
 
 def _of_calibration(model: Model) -> DescribedTable:
     calibration = None if model.folder is None else read_calibration(model.folder)
-    if calibration is None or calibration.table is None:
+    path = None if calibration is None else find_calibration_table(calibration, model.folder)
+    if path is None:
         raise DataError("the checkpoint is not calibrated, so no other table is known", code="missing-file")
-    return DescribedTable(table_to_evaluate(Path(calibration.table), None), "{}, which it was calibrated with")
+    return DescribedTable(table_to_evaluate(path, None), "{}, which it was calibrated with")
 
 
 def _of_run(model: Model) -> DescribedTable:
