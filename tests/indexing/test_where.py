@@ -315,7 +315,7 @@ def test_the_conditions_of_the_page_are_read() -> None:
         "sold_out": "bool",
     }
     page = PAGE.read_text(encoding="utf-8")
-    for line in page.split("```")[1].strip().splitlines():
+    for line in page.split("```sql\n")[1].partition("```")[0].splitlines():
         assert parse_where(line, columns).text == line
     with pytest.raises(ConfigError) as caught:
         parse_where("categry == 'shoes'", {name: columns[name] for name in ("category", "label", "price")})
