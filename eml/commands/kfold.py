@@ -118,7 +118,7 @@ class KFoldResult(CommandResult):
             off = f"{fold.images - self.balance.even:+.1f}" if fold.fold >= 0 else None
             name, per_class = FOLD_NAMES.get(fold.fold, str(fold.fold)), span_text(fold.fewest, fold.most)
             rows.append([name, fold.images, off, fold.classes, fold.groups, per_class])
-        return ["fold", "images", "off even", "classes", "groups", "per class"], rows
+        return ["fold", "images", "from even share", "classes", "groups", "per class"], rows
 
     def to_dict(self) -> dict[str, Any]:
         """Return the folds, what their groups hold, and the files."""

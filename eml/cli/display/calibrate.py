@@ -42,7 +42,7 @@ def show_answers(answers: "AnswerCalibration") -> None:
     }
     rows = [[text, console.decimal(rate.value), console.span(rate.low, rate.high)] for text, rate in rates.items()]
     method = "by the nearest images" if answers.method == "nearest" else "by centroids"
-    console.table(f"answers by classes, {method}, on held-out classes", ["", "", "95 % interval"], rows)
+    console.table(f"answers of eml classify, {method}, on held-out classes", ["", "", "95 % interval"], rows)
     count = answers.counts["gallery_classes"]
     console.show(
         f"assumed: {answers.unknown_share:g} of the queries are of unknown classes; {count:,} classes in the gallery"
