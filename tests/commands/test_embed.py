@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow.parquet
 import pytest
 import yaml
 
@@ -20,6 +19,9 @@ import eml
 from eml.cli.app import main
 from eml.errors import ConfigError, DataError, EmlError, Interrupted, OutputError
 from eml.training.out_of_fold import read_embedded
+
+pyarrow = pytest.importorskip("pyarrow")
+pytest.importorskip("pyarrow.parquet")
 
 MODEL: dict[str, Any] = {"checkpoint": "timm:test_resnet", "weights": "none", "image_size": 32, "device": "cpu"}
 

@@ -327,6 +327,7 @@ def test_a_long_field_is_read_and_named_by_its_line(tmp_path: Path) -> None:
     assert len("".join(problems(path))) < 1000
 
 
+@pytest.mark.skipif(pd.__version__ < "3", reason="pandas 2 ends a field at its first NUL")
 def test_names_that_no_file_can_have_are_errors_with_their_lines(tmp_path: Path) -> None:
     names = ["x\0.jpg", "x\0/1.jpg", "x" * 256, "ü" * 128, "x/" * 2048 + "1.jpg"]
     path = csv(tmp_path, "label,file_name\n" + "".join(f"a,{name}\n" for name in names))

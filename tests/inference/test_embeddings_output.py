@@ -5,8 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow
-import pyarrow.parquet
 import pytest
 import torch
 
@@ -20,6 +18,9 @@ from eml.inference.embeddings_file import read_embeddings
 from eml.inference.embeddings_output import EmbeddingsOutput
 from eml.inference.image_list import ImageList
 from eml.models.fingerprint import Fingerprint
+
+pyarrow = pytest.importorskip("pyarrow")
+pytest.importorskip("pyarrow.parquet")
 
 FINGERPRINT = Fingerprint(
     digest="a" * 32,

@@ -11,6 +11,10 @@ from eml.images.image_size import Size
 from eml.models.backbones import find_family
 from eml.models.image_sizes import SizeRule, check_size, least_size, nearest_size, size_rule, takes_size
 
+TRUE_SIZES = pytest.mark.skipif(
+    torch.__version__.startswith("2.6"), reason="without memory, torch 2.6 takes images that vanish in the network"
+)
+
 
 @pytest.mark.parametrize(
     "backbone, size, nearest",
@@ -36,6 +40,7 @@ from eml.models.image_sizes import SizeRule, check_size, least_size, nearest_siz
         pytest.param("pvt_v2_b0", 90, 90, marks=pytest.mark.wide),  # its patches overlap
     ],
 )
+@TRUE_SIZES
 def test_a_size_is_one_that_the_patches_and_stages_take(backbone: str, size: Size, nearest: Size) -> None:
     assert nearest_size(backbone, size) == nearest
     assert takes_size(backbone, size) == (size == nearest)
@@ -66,6 +71,7 @@ def test_the_rule_of_a_network_comes_from_its_patches_and_stages(backbone: str) 
     assert size_rule(backbone) == (RULES | MORE_RULES)[backbone]
 
 
+@TRUE_SIZES
 def test_a_wrong_size_is_an_error_that_names_the_nearest() -> None:
     check_size("test_vit", None, "image.size")
     check_size("test_vit", 96, "image.size")
@@ -89,6 +95,7 @@ def test_each_side_of_what_is_no_square_is_legal() -> None:
         check_size("test_vit", (250, 130), "image.size")
 
 
+@TRUE_SIZES
 def test_the_least_size_is_the_first_that_the_network_takes() -> None:
     assert [least_size(name) for name in ("test_resnet", "test_vit", "test_convnext")] == [8, 16, 32]
 
