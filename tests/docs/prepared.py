@@ -88,9 +88,8 @@ class Workshop:
                     shutil.copy2(file, target.with_name(file.name))
 
     def _all_but_images(self, place: str, names: list[str]) -> list[str]:
-        is_first = Path(place) == self.root
-        made = [name for name in names if is_first and name.removesuffix(".jpg") not in (*FOLDERS, *FLAT, *FLAT[""])]
-        return [*made, *(name for name in names if (Path(place) / name).is_file() and not name.endswith(".jpg")), "run"]
+        drawn = {*FOLDERS, *FLAT} if Path(place) == self.root else {*CLASSES}
+        return [name for name in names if name not in drawn and not name.endswith(".jpg")]
 
     def make(self, name: str) -> list[str]:
         """Make a thing of OFFERED if it is not there yet, and return its name after those of what it needs."""
@@ -174,7 +173,11 @@ OFFERED: dict[str, tuple[str, Callable[[Path], Any], *tuple[str, ...]]] = {
     "photos/config.yaml": ("of eml init photos, with one epoch of 32 × 32 pixels", _config, "photos/folds.csv"),
     "products/dataset_info.csv": ("a table with columns category and price", _products),
     "photos/run": ("a run of one epoch", _train, "photos/config.yaml"),
-    "photos/run-*": ("such a run of another seed", lambda name: _train(name, "--set", "seed=7"), "photos/config.yaml"),
+    "photos/run-*": (
+        "a run that goes on from it with another seed",
+        lambda name: _train(name, "--set", "seed=7", "--set", "model.weights=photos/run"),
+        "photos/run",
+    ),
     "photos/folds": ("a run of each fold", lambda name: _train(name, "--fold", "all"), "photos/config.yaml"),
     "runs/*": ("a run under any name, calibrated", _calibrated, "photos/run"),
     "*.index": (
@@ -189,10 +192,10 @@ OFFERED: dict[str, tuple[str, Callable[[Path], Any], *tuple[str, ...]]] = {
         "runs/shop",
     ),
     "vectors.npz": (
-        "embeddings of photos",
-        lambda name: _eml("embed", "runs/shop", "photos/dataset_test.csv", "--out", str(name)),
+        "embeddings of test.csv",
+        lambda name: _eml("embed", "runs/shop", "test.csv", "--out", str(name)),
         "runs/shop",
-        "photos/dataset_test.csv",
+        "test.csv",
     ),
     "labelled": ("photos in a folder for each class", lambda name: shutil.copytree("others", name)),
     "photos/text_vectors.safetensors": (

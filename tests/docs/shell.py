@@ -29,6 +29,7 @@ PROBED = "test_resnet=none,test_vit=none"
 """The networks that `eml probe` gets in place of its own, whose weights would be fetched."""
 
 STAND_INS = {
+    "pca-128-int8": "pca-16-int8",
     "margin=arcface,cosface,adaface": "margin=arcface,cosface",
     "seed=0,1,2": "seed=0",
     '"mobilenetv2_100", "resnet50"': '"test_resnet=none", "test_vit=none"',

@@ -143,7 +143,8 @@ class UnknownQueries(UnknownScores):
 
         A query whose nearest image is of that class is answered by the class that comes next.
         """
-        following = self.nearest_classes.similarity[:, 1]
+        similarity = self.nearest_classes.similarity
+        following = similarity[:, 1] if similarity.shape[1] > 1 else np.full(len(similarity), -np.inf)  # of two classes
         nearest = self.nearest_classes.labels[:, 0]
         passes = self.similarity >= threshold
         refused, unanswered = passes & (following < threshold), following == -np.inf

@@ -42,6 +42,13 @@ def test_a_rate_without_each_class_is_that_of_the_other_classes_alone(kind: str)
         assert without[code] == pytest.approx(make_criterion(goal, alone, alone.search()).rate(threshold), abs=1e-9)
 
 
+def test_of_two_classes_neither_has_an_unknown_query_without_the_other() -> None:
+    data = classes(2, 4)
+    unknown = UnknownQueries.from_queries(data.search())
+    assert unknown.rate(-1) == 1
+    assert np.isnan(unknown.rates_without_each(-1)).all()
+
+
 def test_the_threshold_of_a_precision_is_the_lowest_that_reaches_it() -> None:
     data = classes(10, 6, spread=2.0)
     found = data.search()
