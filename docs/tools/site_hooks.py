@@ -2,21 +2,14 @@
 
 import re
 from html import escape
-from pathlib import Path
-from posixpath import normpath
 from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+from site_links import FROM_TOP, ROOT, rewrite_links
 from site_reference import reference_nav, reference_pages
 
-ROOT = Path(__file__).parents[2]
-FROM_TOP = {"changelog.md": "CHANGELOG.md", "contributing.md": "CONTRIBUTING.md"}
-"""Page of the site → the file of the top folder that it is."""
-
-_FENCE = re.compile(r"(^ *(?:```+|~~~+).*?^ *(?:```+|~~~+)\s*$)", re.MULTILINE | re.DOTALL)
-_LINK = re.compile(r"(?<!!)\[((?:[^\]\[]|\[[^\]]*\])*)\]\(([^()\s]+)\)")
 _PAGE_LINK = re.compile(r"\[`?(?:docs/)?(\w+\.md)`?\]\((\1)")
 _CODE_OR_LINK = re.compile(r"(<(a|pre|h[1-6]|svg)\b.*?</\2>|<[^>]*>)", re.DOTALL)
 _IMAGE = re.compile(r'(<a\b[^>]*>\s*)?(<img [^>]*src="([^"]+)"[^>]*>)')
@@ -66,28 +59,6 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
     parts[::3] = [_NAMED_PAGE.sub(link, text) for text in parts[::3]]
     html = "".join(part for index, part in enumerate(parts) if index % 3 < 2)
     return _IMAGE.sub(lambda match: match[0] if match[1] else f'<a href="{match[3]}">{match[2]}</a>', html)
-
-
-def rewrite_links(markdown: str, folder: str) -> str:
-    """Return the text with links as the site has them. folder: of the page, relative to the top folder."""
-    pages = {name: page for page, name in FROM_TOP.items()}
-
-    def replace(match: re.Match[str]) -> str:
-        text, target = match.groups()
-        if re.match(r"[a-z]+:|#", target):
-            return match[0]
-        path, _, anchor = target.partition("#")
-        from_top = normpath(f"{folder}/{path}" if folder else path)
-        if from_top in pages:
-            inside = pages[from_top]
-        elif from_top.startswith("docs/"):
-            inside = from_top.removeprefix("docs/")
-        else:
-            return text if "`" in text else f"`{from_top}`" if text in (path, from_top) else f"{text} (`{from_top}`)"
-        return f"[{text}]({inside}{'#' * bool(anchor)}{anchor})"
-
-    parts = _FENCE.split(markdown)
-    return "".join(part if index % 2 else _LINK.sub(replace, part) for index, part in enumerate(parts))
 
 
 def _with_pages(nav: Any, pages: dict[str, Any]) -> Any:
