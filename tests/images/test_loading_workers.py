@@ -21,6 +21,10 @@ from eml.images.loading_workers import Key, LoadedBatch, WorkerLostError
 from eml.images.preprocess import Pixels
 from eml.threads import cores, most_workers
 
+FORKED = pytest.mark.skipif(
+    multiprocessing.get_start_method() != "fork", reason="its reader cannot be sent to a process that is started afresh"
+)
+
 
 class Numbers:
     """In place of images: every pixel is the row, of which one may do something else."""
@@ -100,6 +104,7 @@ def test_a_worker_that_ends_is_told_with_what_to_do(act: Callable[[], None], sai
     assert not children()
 
 
+@FORKED
 def test_an_error_keeps_its_code_and_a_bug_its_traceback() -> None:
     with pytest.raises(DataError, match=r"^7\.png: no image$") as caught:
         list(read_batches(Numbers(row=7, act=unreadable), order(20), 2))
@@ -117,6 +122,7 @@ def test_frozen_workers_end_when_the_batches_are_left() -> None:
     assert not any(worker.is_alive() for worker in workers)
 
 
+@FORKED
 def test_workers_take_no_stop_signal_which_their_parent_answers() -> None:
     taken = read_batches(Numbers(), order(100), 1)
     next(taken)
@@ -148,6 +154,7 @@ def test_as_many_workers_are_started_as_the_cores_can_bear(monkeypatch: pytest.M
     assert most_workers() == 4 * cores()
 
 
+@FORKED
 @pytest.mark.skipif(sys.platform != "linux", reason="has no /dev/shm")
 def test_no_batch_lies_in_dev_shm(capsys: pytest.CaptureFixture[str]) -> None:
     """In a mount namespace of its own with 1 MB of it where that is allowed, else by the mapped files alone."""
@@ -231,6 +238,7 @@ def test_a_second_reading_at_a_time_has_workers_of_its_own() -> None:
         assert len(children()) == 1
 
 
+@FORKED
 def test_a_reader_that_cannot_be_pickled_is_inherited() -> None:
     with kept_workers():
         for _ in range(2):

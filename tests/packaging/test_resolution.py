@@ -22,7 +22,7 @@ PLATFORMS = {
 }
 NONE_FOR = {
     "macOS, Intel's processors": ("x86_64-apple-darwin", "torch"),
-    "Windows, ARM": ("aarch64-pc-windows-msvc", "pyyaml"),
+    "Windows, ARM": ("aarch64-pc-windows-msvc", "torch"),
 }
 PAGE = (TOP / "docs" / "install.md").read_text(encoding="utf-8")
 

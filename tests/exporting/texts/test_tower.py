@@ -21,7 +21,10 @@ from eml.inference.exported.text_facts import text_path, tokenizer_path
 from eml.inference.exported.texts import ExportedTexts
 from eml.inference.model import Model
 
-pytestmark = pytest.mark.xdist_group("clip")
+pytestmark = [
+    pytest.mark.xdist_group("clip"),
+    pytest.mark.skipif(torch.__version__.startswith("2.6"), reason="torch 2.6 cannot export a text tower"),
+]
 pytest.importorskip("open_clip", reason="open_clip_torch is not installed")
 onnx = pytest.importorskip("onnx")
 for package in ("onnxscript", "onnxruntime", "tokenizers"):
