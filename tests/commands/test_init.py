@@ -80,8 +80,9 @@ def test_the_image_size_and_the_time_are_those_that_are_set(photos: Path, tmp_pa
     assert not (tmp_path / "b.yaml").exists()
 
 
-TINY = ("test_vit", "test_convnext", "test_coatnet")
+TINY = ("test_vit",)
 FAMILIES = (
+    *("test_convnext", "test_coatnet"),
     *("test_efficientnet", "test_byobnet", "regnetx_002", "mobilenetv4_conv_small_050", "fastvit_t8", "mobileone_s0"),
     *("vit_tiny_patch16_224", "vit_small_patch32_224", "vit_small_patch14_dinov2", "vit_small_patch14_reg4_dinov2"),
     *("vit_small_patch16_dinov3", "eva02_tiny_patch14_224", "vit_base_patch16_siglip_224", "vit_base_patch32_clip_224"),

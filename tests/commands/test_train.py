@@ -133,7 +133,7 @@ def test_a_dataset_without_a_config_gets_the_one_that_init_writes(
     assert load(eml.RunConfig, images / "config.yaml").model.backbone == "mobilenetv2_100"
 
 
-def test_a_dry_run_a_preview_and_folds_have_results_of_their_own(photos: Path, tmp_path: Path) -> None:
+def test_a_dry_run_and_a_preview_have_results_of_their_own(photos: Path, tmp_path: Path) -> None:
     config = photos / "config.yaml"
     dry = eml.train(config, overrides=SMALL, dry_run=True)
     assert isinstance(dry, TrainDryRunResult)
@@ -141,6 +141,11 @@ def test_a_dry_run_a_preview_and_folds_have_results_of_their_own(photos: Path, t
     sheet = eml.train(config, overrides=SMALL, preview=True, out=tmp_path / "sheet.png")
     assert isinstance(sheet, TrainPreviewResult)
     assert sheet.written == (tmp_path / "sheet.png",)
+
+
+@pytest.mark.wide
+def test_all_folds_have_a_result_of_their_own(photos: Path, tmp_path: Path) -> None:
+    config = photos / "config.yaml"
     folds = eml.train(config, overrides=SMALL, fold="all", output=str(tmp_path / "folds"))
     assert isinstance(folds, TrainFoldsResult)
     assert list(folds.folds.folds) == [0, 1]

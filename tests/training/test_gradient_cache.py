@@ -16,7 +16,11 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize(
-    "margin", ["arcface", "curricularface", "adaface", "elastic_arcface", "proxy_anchor", "adacos"]
+    "margin",
+    [
+        *("curricularface", "elastic_arcface", "proxy_anchor"),
+        *(pytest.param(name, marks=pytest.mark.wide) for name in ("arcface", "adaface", "adacos")),
+    ],
 )
 def test_a_batch_in_parts_steps_as_one_whatever_the_margin_looks_at(
     margin: str, config: RunConfig, table: Table
@@ -37,7 +41,9 @@ def test_a_batch_in_parts_steps_as_one_whatever_the_margin_looks_at(
     torch.testing.assert_close(divided.parts.head.class_weights, whole.parts.head.class_weights, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("neck", ["bnneck", "mlp", "linear"])
+@pytest.mark.parametrize(
+    "neck", ["bnneck", *(pytest.param(name, marks=pytest.mark.wide) for name in ("mlp", "linear"))]
+)
 def test_with_frozen_statistics_a_batch_in_parts_steps_as_one_whatever_the_neck(
     neck: str, config: RunConfig, table: Table
 ) -> None:

@@ -156,8 +156,9 @@ def test_a_resumed_run_equals_an_uninterrupted_one_with_dropout_and_from_an_iden
     neck: dict[str, object], config: RunConfig, table: Table, tmp_path: Path
 ) -> None:
     model = {**config.model.model_dump(), "neck": neck}
-    fit(changed(config, model=model), table)
-    other = changed(config, model=model, output=tmp_path / "stopped")
+    config = changed(config, model=model, epochs=1)
+    fit(config, table)
+    other = changed(config, output=tmp_path / "stopped")
     stop_at(other, table, 3)
     fit(other, table, resume=True)
     assert left_by(other.output) == left_by(config.output)
@@ -191,7 +192,7 @@ def test_a_mixed_run_stopped_and_resumed_equals_an_uninterrupted_one_byte_for_by
     """With what else draws: dropout, a margin, and a sampler."""
     model = {**config.model.model_dump(), "neck": DROPOUT}
     mix = {"type": "mixup_or_cutmix", "chance": 0.8, "until": 0.9, "share": "image"}
-    whole = changed(config, model=model, margin={"type": "elastic_arcface"}, mix=mix, sampler=PAIRS)
+    whole = changed(config, model=model, margin={"type": "elastic_arcface"}, mix=mix, sampler=PAIRS, epochs=1)
     fit(whole, table)
     other = changed(whole, output=tmp_path / "stopped")
     stop_at(other, table, 3)
@@ -245,7 +246,7 @@ def fit_until_killed(file: Path) -> None:
 
 @pytest.mark.xdist_group("processes")
 def test_a_run_killed_while_it_saves_resumes_to_the_same_bytes(config: RunConfig, table: Table, tmp_path: Path) -> None:
-    settings = {"saving": {"steps": 1}, "margin": {"type": "elastic_arcface"}, "ema": {"decay": 0.9}}
+    settings = {"epochs": 1, "saving": {"steps": 1}, "margin": {"type": "elastic_arcface"}, "ema": {"decay": 0.9}}
     whole = changed(config, **settings)
     fit(whole, table)
     other = changed(whole, output=tmp_path / "killed")

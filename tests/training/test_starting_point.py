@@ -39,7 +39,7 @@ def test_the_note_says_what_the_run_was_trained_on_as_far_as_it_is_recorded(conf
     assert starting_note(config, partly) == f"{said}, and on more that runs/old does not record"
 
 
-@pytest.mark.slow
+@pytest.mark.wide
 @pytest.mark.xdist_group("clip")
 def test_a_run_with_a_frozen_text_tower_resumes_to_the_bit_without_the_folder_that_it_began_from(
     config: RunConfig, table: Table, tmp_path: Path

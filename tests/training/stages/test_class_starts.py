@@ -102,7 +102,13 @@ def test_before_a_batch_norm_neck_texts_are_compared_with_means_of_evenly_scaled
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("init", "term"), [("text", ANCHOR), ("random", GUIDANCE)], ids=["anchor", "guidance"])
+@pytest.mark.parametrize(
+    ("init", "term"),
+    [
+        pytest.param("text", ANCHOR, id="anchor"),
+        pytest.param("random", GUIDANCE, id="guidance", marks=pytest.mark.wide),
+    ],
+)
 def test_a_run_that_is_resumed_leaves_the_same_bytes_without_its_texts(
     init: str, term: dict[str, Any], open_run: RunConfig, open_table: Table, nonsense: dict[str, Any], tmp_path: Path
 ) -> None:
