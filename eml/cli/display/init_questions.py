@@ -59,10 +59,10 @@ def ask(arguments: Mapping[str, Any]) -> InitConfig:
         answers |= _out(dataset)
         answers["task"] = _task(table)
         answers["backbone"] = backbone = _backbone(dataset)
-        is_probed = backbone == PROBE
-        if is_probed:
-            _probe(dataset)
-            answers["backbone"] = backbone = AUTO
+        is_probed = False
+        while backbone == PROBE:
+            is_probed = _probe(dataset)
+            answers["backbone"] = backbone = AUTO if is_probed else _backbone(dataset)
         if backbone != AUTO:
             answers |= _weights(backbone)
         asked_config = validated(InitConfig, answers)
@@ -183,16 +183,24 @@ def _pick_of(dataset: Path) -> str | None:
     return None
 
 
-def _probe(dataset: Path) -> None:
-    """Rank the networks on the images, and show how."""
+def _probe(dataset: Path) -> bool:
+    """Rank the networks on the images, show how, and return whether one was picked."""
     from eml.cli.adapter import print_result
     from eml.cli.display import console
     from eml.cli.display.probe import terminal
 
     caller = Caller(note=console.say, warn=console.warn, progress=console.progress)
     config = _probe_config(dataset)
-    result = terminal.function.run(config, caller)
+    try:
+        result = terminal.function.run(config, caller)
+    except EmlError as error:
+        more = f", and {len(error.problems) - 1} more such problems" if len(error.problems) > 1 else ""
+        console.prose(f"no network could be measured: {error.problems[0]}{more}. Name one:", "yellow")
+        return False
     print_result(terminal, replace(result, next_command=None), as_json=False)
+    if result.pick is None:
+        console.prose("The probe picked no network. Name one:", "yellow")
+    return result.pick is not None
 
 
 def _probe_config(dataset: Path) -> Any:
