@@ -32,6 +32,7 @@ STAND_INS = {
     "pca-128-int8": "pca-16-int8",
     "margin=arcface,cosface,adaface": "margin=arcface,cosface",
     "seed=0,1,2": "seed=0",
+    "backbone=1e-4,3e-5 --vary epochs=5,10": "backbone=1e-4,3e-5 --vary epochs=1",
     '"mobilenetv2_100", "resnet50"': '"test_resnet=none", "test_vit=none"',
     "timm:mobilenetv2_100": "timm:test_resnet",
     "timm:vit_small_patch14_dinov2": "timm:test_resnet",
