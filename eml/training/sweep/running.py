@@ -79,7 +79,8 @@ def keep_config(run: PlannedRun, out: Path) -> Path:
     """Write the planned config of a run, by which a later sweep knows it, and return the file."""
     file = settings_file(out, run.folder)
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_text(file, dump(run.config))
+    own = run.config.model_copy(update={"output": run.folder.absolute()})  # not relative to the folder of this file
+    write_text(file, dump(own))
     return file
 
 
