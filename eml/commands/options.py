@@ -229,7 +229,10 @@ def _checked_templates(templates: tuple[str, ...]) -> tuple[str, ...]:
 
 def _checked_fold(fold: str | None) -> str | None:
     if fold is not None and fold != ALL_FOLDS and not fold.isdecimal():
-        raise ValueError(f"must be a number or {ALL_FOLDS}, got {fold!r}")
+        text = f"must be a number or {ALL_FOLDS}, got {fold!r}"
+        if fold.removeprefix("-").isdecimal():
+            text += f": it names runs of a cross-validation, not rows; give a table of the rows of fold {fold}"
+        raise ValueError(text)
     return fold
 
 

@@ -173,6 +173,8 @@ def split(config: SplitConfig, caller: Caller) -> SplitResult:
     paths = [folder / f"dataset_{side}{table.suffix}" for side in ("train", "test")]
     paths += [folder / f"classes_{side}.csv" for side in ("train", "test")]
     check_outputs(paths, inputs=[table.source], overwrite=config.overwrite)  # before the work, not after it
+    if config.by == "column":
+        _refuse_column(config, table)
     groups = group_images(
         table, caller, group_by=config.group_by, near=config.near, threshold=config.threshold, whole_classes=True
     )
@@ -210,6 +212,17 @@ def split(config: SplitConfig, caller: Caller) -> SplitResult:
             grouping_words(config.group_by, config.near, config.threshold),
         ),
     )
+
+
+def _refuse_column(config: SplitConfig, table: Table) -> None:
+    """Raise what is wrong with the column before images are compared, but for an empty side: its advice needs them."""
+    from eml.dataset.splits.split import split_by_column
+
+    try:
+        split_by_column(table, str(config.column))
+    except DataError as error:
+        if error.code != "empty-side":
+            raise
 
 
 def _with_choice(error: DataError, table: Table, groups: RowGroups) -> DataError:

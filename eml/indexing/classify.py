@@ -94,8 +94,8 @@ class Classifier:
         calibration = self.calibration
         probability, second = (None, None) if calibration is None else calibration.probabilities(answers)
         unknown = None if calibration is None else calibration.unknown(answers)
-        far = "" if calibration is None else f"{calibration.far:g}"
-        refused = f"not sure enough, where {far} of the images of other classes may be accepted"
+        far = "" if calibration is None else f"{100 * calibration.far:g} %"
+        refused = f"below the threshold at which {far} of the images of other classes are accepted"
         for query in range(count):
             best, runner_up = int(answers.best[query]), int(answers.runner_up[query])
             is_unknown = None if unknown is None else bool(unknown[query])

@@ -183,6 +183,10 @@ def test_classify_writes_a_row_for_each_image(folder: Path, capsys: pytest.Captu
     assert frame.loc["tea/51.png", "label"] == "tea"
     assert not frame.loc["tea/51.png", "unknown"]
     assert frame.loc["lemon/50.png", "unknown"]
+    assert re.fullmatch(
+        r"below the threshold at which [\d.]+ % of the images of other classes are accepted",
+        frame.loc["lemon/50.png", "reason"],
+    )
     assert frame.loc["lemon/50.png", "label"] in CLASSES, "the best class is kept"
     assert "not_an_image" in frame.loc["broken.jpg", "reason"]
     figures = result["truth"]["figures"]

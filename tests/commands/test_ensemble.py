@@ -115,7 +115,8 @@ def test_a_fold_names_one_run_of_a_cross_validation_and_all_of_them_are_one_mode
     for checkpoint, fold, words in (
         (folder, "2", "has no such run; allowed: 0, 1, all"),
         (pipeline / "run", "all", "`fold` is for the folder of a cross-validation, and .* is none"),
-        (folder, "first", "must be a number or all, got 'first'"),
+        (folder, "first", "must be a number or all, got 'first'$"),
+        (folder, -2, "it names runs of a cross-validation, not rows; give a table of the rows of fold -2"),
     ):
         with pytest.raises(ConfigError, match=words):
             eml.embed(checkpoint, images, out=tmp_path / "x.npz", fold=fold)

@@ -29,6 +29,17 @@ def test_init_returns_the_values_and_what_json_prints(
     assert printed_json(*words) == result.to_dict()
 
 
+def test_why_the_folds_are_these_is_printed_without_backquotes(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, out = str(photos / "dataset_info.csv"), str(tmp_path / "run.yaml")
+    assert main(["init", table, "--out", out, "--backbone", "test_resnet", "--weights", "none"]) == 0
+    assert main(["kfold", table, "--out", str(tmp_path / "folds")]) == 0
+    told = "".join(capsys.readouterr())
+    assert told.count("each fold in turn says more (eml train with fold=all)") == 2
+    assert "`" not in told
+
+
 def test_what_is_wrong_names_the_parameter(photos: Path) -> None:
     with pytest.raises(OutputError) as caught:
         eml.init(photos)

@@ -29,6 +29,17 @@ def test_the_column_may_follow_the_dataset(photos: Path) -> None:
     assert eml.split(photos / "mine.csv", "side", by="column").counts["test"].classes == 1
 
 
+def test_a_column_that_cannot_be_split_by_is_told_before_images_are_compared(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = pd.read_csv(photos / "dataset_info.csv", dtype=str)[["label", "file_name"]].assign(shop="north")
+    frame.to_csv(photos / "mine.csv", index=False)
+    assert main(["split", str(photos / "mine.csv"), "--by", "column", "shop"]) == 2
+    told = capsys.readouterr().err
+    assert "column 'shop' must be 'train' or 'test'" in told
+    assert "look-alikes" not in told
+
+
 def test_every_option_that_would_be_ignored_is_a_problem(photos: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         eml.split(photos, test_ratio=0.5, query_share=0.5)

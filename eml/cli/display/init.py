@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from eml.cli.adapter import Terminal
+from eml.cli.adapter import Terminal, in_plain
 from eml.commands.init import InitConfig, InitResult, init
 
 
@@ -12,7 +12,7 @@ def show(result: InitResult) -> None:
     from eml.cli.display import console
 
     for reason in result.reasons:
-        console.show(f"  {reason}")
+        console.show(f"  {in_plain(reason)}")
 
 
 def ask(arguments: Mapping[str, Any]) -> InitConfig:

@@ -1,6 +1,6 @@
 """`eml kfold` in a terminal."""
 
-from eml.cli.adapter import Terminal
+from eml.cli.adapter import Terminal, in_plain
 from eml.commands.kfold import KFoldResult, kfold
 
 
@@ -10,7 +10,7 @@ def show(result: KFoldResult) -> None:
 
     balance = result.balance
     if result.reason:
-        console.show(result.reason)
+        console.show(in_plain(result.reason))
     console.table("", *result.summary_table())
     if unknown := sum(fold.unknown for fold in balance.folds):
         console.show(f"besides, over the folds: {console.unknown(unknown, result.table.unknown_label)}")

@@ -21,6 +21,7 @@ _CONFIGS = (".yaml", ".yml")
 _RUN = ("run.json", "config.yaml", "state.pt")
 _OF_RUNS = ("folds.json", "sweep.json")  # of a training of every fold, of a sweep
 _PROBE = "probe.json"
+_TABLES = (".csv", ".tsv", ".parquet")
 _GIVE_CLASS_FOLDERS = "Give the folder that holds one folder of images per class"
 
 
@@ -178,11 +179,11 @@ def check_folder(root: Path) -> None:
 def _check_content(root: Path, listing: Listing, class_level: ClassLevel) -> None:
     if listing.files:
         return
+    files = [file.file_name for file in listing.problems if file.reason == "not_in_a_class"]
+    tables = [name for name in files if name.lower().endswith(_TABLES)]
     layout = "A dataset has one folder per class: CLASS/image.jpg"
     reasons = [problem.reason for problem in listing.problems]
-    deepest = max(
-        (file.file_name.count("/") for file in listing.problems if file.reason == "not_in_a_class"), default=0
-    )
+    deepest = max((name.count("/") for name in files), default=0)
     if class_level not in (FIRST, LAST) and deepest:
         text = f"{root}: no file lies {class_level} folders deep, the deepest {deepest}"
         raise DataError(f"{text}. Give `class_level={deepest}`", code="no-classes", parameter="class_level")
@@ -191,6 +192,8 @@ def _check_content(root: Path, listing: Listing, class_level: ClassLevel) -> Non
         text, code = text + "scan the folder that they are in", "no-images"
     elif beside := reasons.count("not_in_a_class"):
         advice = "Sort the images into folders, or give the folder above if this is one class"
+        if tables:
+            advice = f"If {tables[0]} is a table of your images, eml split, kfold and train take it: {root / tables[0]}"
         text, code = f"no class folder, only files ({beside:,}). {layout}. {advice}", "no-classes"
     elif listing.classes:
         text, code = f"no images found: only empty folders ({len(listing.classes):,}). {layout}", "no-images"

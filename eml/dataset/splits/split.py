@@ -180,6 +180,13 @@ def split_by_alternate(table: Table, groups: Indices | None = None) -> SplitTabl
     return _split(table, labels[1::2], groups)
 
 
+_SAME_CLASSES = (
+    "write -2 for the test's rows and -1 for the others into a column 'fold', or make a table of each side; then run: "
+    "eml init TABLE --task closed"
+)
+"""What to do for a test with the classes of training, such as by shop, camera or date."""
+
+
 def split_by_column(table: Table, column: str) -> SplitTables:
     """Split by a column that says `train` or `test` in every row, also of images of unknown identity.
 
@@ -195,6 +202,8 @@ def split_by_column(table: Table, column: str) -> SplitTables:
     problems = []
     if not side.isin(["train", "test"]).all():
         text = f"{table.name}: column '{column}' must be 'train' or 'test' in every row, found {counts}"
+        if not side.isin(["train", "test"]).any():
+            text += f". To test on one of these with the classes of training, {_SAME_CLASSES}"
         problems.append(Problem(text, "invalid-value", "column"))
     elif side[~table.is_unknown].nunique() < 2:
         text = f"{table.name}: column '{column}' leaves a side empty, found {counts}"
@@ -205,7 +214,8 @@ def split_by_column(table: Table, column: str) -> SplitTables:
         named = ", ".join(map(repr, both[:10])) + (f" and {len(both) - 10:,} more" if len(both) > 10 else "")
         text = f"{table.name}: column '{column}' puts {_classes(len(both))} on both sides: {named}"
         advice = "The test measures classes that the model has not seen: put each class on one side"
-        problems.append(Problem(f"{text}. {advice}", "class-on-both-sides", "column"))
+        same = f"For a test with the same classes, such as by shop, camera or date, {_SAME_CLASSES}"
+        problems.append(Problem(f"{text}. {advice}. {same}", "class-on-both-sides", "column"))
     if problems:
         raise DataError(problems)
     return _split(table, set(known[side == "test"]), unknown_tests=side == "test")

@@ -32,7 +32,7 @@ def folds_rule(classes: int, k: int, *, is_given: bool = False) -> str:
     if k != number_of_folds(classes):
         return f"{text}, since these do not allow {number_of_folds(classes)} folds"
     if classes < FEW_CLASSES:
-        return f"{text}; with fewer than {FEW_CLASSES}, each fold in turn says more (`fold=all`)"
+        return f"{text}; with fewer than {FEW_CLASSES}, each fold in turn says more (eml train with `fold=all`)"
     return f"{text} (from {MANY_CLASSES} on a fifth)" if classes < MANY_CLASSES else text
 
 

@@ -240,6 +240,12 @@ def test_what_is_no_dataset_is_refused_with_what_to_do(tmp_path: Path) -> None:
         f"ROOT: no class folder, only files (1). {layout}. Sort the images into folders, or give the folder above if "
         "this is one class"
     )
+    (folder / "mine.csv").touch()
+    assert problem_of(folder) == (
+        f"ROOT: no class folder, only files (2). {layout}. If mine.csv is a table of your images, eml split, kfold and "
+        "train take it: ROOT/mine.csv"
+    )
+    (folder / "mine.csv").unlink()
     assert problem_of(flat) == f"ROOT: is a file, not a folder. {give}"
     flat.unlink()
     (folder / "cat" / "1.jpg").write_text("no image")

@@ -180,18 +180,23 @@ def test_by_column_a_class_on_both_sides_is_named() -> None:
     whole = table({"a": 2, "b": 2, "c": 1}, side=["train", "test", "test", "train", "test"])
     assert problem(lambda: split_by_column(whole, "side")) == (
         "images/t.csv: column 'side' puts 2 classes on both sides: 'a', 'b'. The test measures classes that "
-        "the model has not seen: put each class on one side"
+        "the model has not seen: put each class on one side. For a test with the same classes, such as by shop, camera "
+        "or date, write -2 for the test's rows and -1 for the others into a column 'fold', or make a table of each "
+        "side; then run: eml init TABLE --task closed"
     )
 
 
 def test_by_column_other_values_an_empty_side_and_a_missing_column_are_reported() -> None:
-    whole = table({"a": 2, "b": 1}, side=["train", "val", ""], same=["test"] * 3)
+    whole = table({"a": 2, "b": 1}, side=["train", "val", ""], same=["test"] * 3, shop=["n", "n", "s"])
+    by_shop = problem(lambda: split_by_column(whole, "shop"))
+    assert "found 2 of 'n', 1 of 's'. To test on one of these with the classes of training, write -2 for" in by_shop
+    assert problem(lambda: split_by_column(whole, "side")).endswith("1 of ''")
     assert "must be 'train' or 'test' in every row, found 1 of 'train', 1 of 'val', 1 of ''" in problem(
         lambda: split_by_column(whole, "side")
     )
     assert "column 'same' leaves a side empty, found 3 of 'test'" in problem(lambda: split_by_column(whole, "same"))
     assert problem(lambda: split_by_column(whole, "x")) == (
-        "images/t.csv: has no column 'x'; it has label, file_name, side, same"
+        "images/t.csv: has no column 'x'; it has label, file_name, side, same, shop"
     )
 
 

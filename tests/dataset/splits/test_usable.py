@@ -31,7 +31,7 @@ def options(table: Table, groups: np.ndarray | None = None) -> str | None:
         ([8] * 71 + [1], "3 folds by class: task open holds out whole classes, a third of 71 (from 72 on a fifth)"),
         ([2] * 12, "3 folds by class: task open holds out whole classes, a third of 12 (from 72 on a fifth)"),
         ([8] * 11, "3 folds by class: task open holds out whole classes, a third of 11; with fewer than 12, each fold "
-         "in turn says more (`fold=all`)"),
+         "in turn says more (eml train with `fold=all`)"),
         ([8] * 5, "2 folds by class: task open holds out whole classes, half of 5, since these do not allow 3 folds"),
         ([8] * 3, "5 folds by images: 3 classes of several images cannot be held out whole, so new images of known "
          "classes are measured"),
