@@ -194,12 +194,13 @@ def _config_of(
     if file is not None and not _is_empty(file):
         from eml.config import load
 
-        return load(
-            terminal.config_type,
-            file,
-            [f"{name}={_as_yaml(value)}" for name, value in values_set.items()],
-            override_name="option",
-        )
+        options = [f"{name}={_as_yaml(value)}" for name, value in values_set.items()]
+        try:
+            return load(terminal.config_type, file, options, override_name="option")
+        except ConfigError as error:
+            if (text := _training_config(terminal, file)) is None:
+                raise
+            raise ConfigError(text, code="unknown-key") from error
     missing = [name for name, info in fields.items() if info.is_required() and name not in values_set]
     if missing:
         hint = ", or a --config FILE that has it" if terminal.config_file else ""
@@ -207,6 +208,20 @@ def _config_of(
             [Problem(f"Missing {_needed(terminal, name)}{hint}", "missing-key", name) for name in missing]
         )
     return validated(terminal.config_type, values_set)
+
+
+def _training_config(terminal: Terminal, file: Path) -> str | None:
+    """Return what to do where a file with options for this command is a training config; None where it is none."""
+    from eml.config.loading import read_document
+    from eml.training.config import RunConfig
+
+    fields, values = terminal.config_type.model_fields, read_document(file).value
+    keys = [key for key in values if key in RunConfig.model_fields and key not in fields] if values else []
+    if len(keys) < 2:
+        return None
+    text = f"{file}: is a training config ({', '.join(keys[:3])}), and --config takes the options of this command"
+    text += "; give the plugins that it names as `plugins`" if "plugins" in fields else ""
+    return f"{text}. Training configs go to eml train"
 
 
 def _config_by_questions(terminal: Terminal, context: typer.Context, values: Mapping[str, Any]) -> CommandConfig | None:

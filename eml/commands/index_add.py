@@ -63,7 +63,7 @@ class AddToIndexResult(AddedImagesResult):
 @command(AddToIndexConfig, arguments=("index", "images"), name="index add")
 def add_to_index(config: AddToIndexConfig, caller: Caller) -> AddToIndexResult:
     """Embed the images and add them."""
-    from eml.indexing.adding import forget
+    from eml.indexing.adding import forget, kept_labels_line
     from eml.indexing.calibrating import calibrate_if_due
     from eml.indexing.creating import kept_beside
     from eml.indexing.index import Index
@@ -73,6 +73,8 @@ def add_to_index(config: AddToIndexConfig, caller: Caller) -> AddToIndexResult:
         kept = kept_beside(config.index)
         new = embedded_for(index.own_model, images, config, kept, caller)
         added = index.store.add(new.embeddings, new.rows, duplicates=config.duplicates, fingerprint=index.fingerprint)
+        if (line := kept_labels_line(config.index, new, added)) is not None:
+            caller.warn(line)
         if calibrate_if_due(index.store, index.model, caller.note):
             caller.note("calibrated again, since the index has changed much")
     forget(kept)

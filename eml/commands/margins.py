@@ -74,6 +74,7 @@ def list_margins(config: MarginsConfig, caller: Caller) -> MarginsResult:
     members = Margin.members()
     if config.name is not None and config.name not in members:
         hint = f"{did_you_mean(config.name, members)}; known: {listed(sorted(members))}"
+        hint += ". One of your own needs the plugin that defines it: `plugins`"
         raise ConfigError(f"unknown margin '{config.name}'{hint}", code="unknown-choice", parameter="name")
     names = members if config.name is None else [config.name]
     return MarginsResult(margins={name: _info(name, members[name]) for name in names})

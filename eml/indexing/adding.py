@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from eml.errors import DataError
+from eml.files import from_here
 from eml.indexing.queries import are_names, embed_pixels
 from eml.inference.embed_images import EmbeddedImages, embed_images
 from eml.inference.embedding_store import EmbeddingStore
@@ -22,10 +24,12 @@ from eml.progress import Progress, Report, no_progress
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from eml.indexing.changes import AddedImages
     from eml.inference.any_model import AnyModel
     from eml.inference.embed import Batching
     from eml.inference.image_list import ImageList
 
+MOST_IDS = 5  # that a line names
 ROOT = "image_root"
 """The column of an index with the folder that a row's file name is relative to."""
 
@@ -179,3 +183,27 @@ def pixel_rows(contents: Sequence[str], labels: str | Sequence[str] | None) -> p
         raise DataError(text, code="wrong-shape", parameter="labels")
     values = [labels or ""] * len(contents) if labels is None or isinstance(labels, str) else [str(x) for x in labels]
     return pd.DataFrame({"file_name": "", "label": values, "content": list(contents), ROOT: ""}, dtype=object)
+
+
+def kept_labels_line(index: Path, new: NewImages, added: AddedImages) -> str | None:
+    """Return a line on the images that are in the index with another label than the new one; None without such.
+
+    Args:
+        index: The index's folder.
+        new: The images that were to be added.
+        added: What the addition left out of them.
+    """
+    skipped = added.skipped.assign(new=new.rows["label"].to_numpy(object)[added.skipped["row"]])
+    skipped = skipped[~skipped["id"].isin(added.ids) & (skipped["new"] != "") & (skipped["new"] != skipped["label"])]
+    if skipped.empty:
+        return None
+    first, ids = skipped.iloc[0], list(dict.fromkeys(skipped["id"]))
+    stands = f"is '{first['label']}'" if first["label"] else "has none"
+    count = "1 image is" if len(skipped) == 1 else f"{len(skipped):,} images are"
+    which = [word for number in ids[:MOST_IDS] for word in ("--id", str(number))]
+    command = shlex.join(["eml", "index", "remove", str(from_here(index)), *which])
+    more = f" and {len(ids) - MOST_IDS:,} more" if len(ids) > MOST_IDS else ""
+    return (
+        f"{count} in the index already and not relabelled, such as {first['file_name']}, which {stands} there and "
+        f"'{first['new']}' here. To relabel, remove what is there ({command}{more}), then add it again"
+    )

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from eml.errors import ConfigError
-from eml.indexing.adding import new_images
+from eml.indexing.adding import kept_labels_line, new_images
 from eml.indexing.answers import ClassifiedImage, ClassifiedImages, SearchAnswers
 from eml.indexing.calibrating import calibrate_if_due
 from eml.indexing.class_counts import classes_of
@@ -233,6 +233,8 @@ class Index:
         """
         new = new_images(self.own_model, images, labels, progress=progress, report=report)
         added = self.store.add(new.embeddings, new.rows, duplicates=duplicates, fingerprint=self.model.fingerprint)
+        if (line := kept_labels_line(self.folder, new, added)) is not None:
+            report(line)
         calibrate_if_due(self.store, self.model, report)
         return added
 

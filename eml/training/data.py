@@ -86,6 +86,9 @@ def table_to_train_on(
         if not config.table.exists():
             text = f"{config.table}: no such file or folder. Where it was moved, set data.table to its new place"
             raise DataError(text, code="missing-file", parameter="data.table")
+        if config.root is not None and not config.root.is_dir():
+            text = f"{config.root}: no such folder. Where the images were moved, set data.root to their new place"
+            raise DataError(text, code="missing-folder", parameter="data.root")
         table = resolve(
             config.table,
             "train",

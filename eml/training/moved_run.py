@@ -126,13 +126,20 @@ def missing_plugins(names: Sequence[str], where: Path) -> list[Problem]:
     return [
         Problem(
             f"{where}: needs the plugin {Path(name).name if is_file_name(name) else name}. eml imports nothing because "
-            f"of {why}: give it as `plugins={name}`, if you trust that code{more}",
+            f"of {why}: give it as {_as_given(name)}, if you trust that code{more}",
             "needs-plugin",
             "plugins",
         )
         for name in names
         if find_loaded(name) is None
     ]
+
+
+def _as_given(name: str) -> str:
+    """Return the parameter that names a plugin, without the folder of a file that is not there."""
+    if not is_file_name(name) or Path(name).is_file():
+        return f"`plugins={name}`"
+    return f"`plugins={Path(name).name}`, with the path where it is here"
 
 
 def _missing_plugins(path: Path) -> list[Problem]:

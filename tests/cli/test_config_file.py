@@ -76,6 +76,17 @@ def test_all_that_is_wrong_in_the_file_is_said_with_its_line(folder: Path, capsy
     ]
 
 
+def test_a_training_config_is_told_from_a_file_of_options(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "run.yaml").write_text("output: run\ndata: {table: t.csv}\nmargin: far_cos\nplugins: [far.py]\n")
+    assert main(["margins", "far_cos", "--config", "run.yaml"]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "run.yaml: is a training config (output, data, margin), and --config takes the options of this command; give "
+        "the plugins that it names as --plugin. Training configs go to eml train"
+    ]
+    (folder / "typo.yaml").write_text("dataset: photos\nepochs: 3\n")
+    assert "typo.yaml:2: unknown key 'epochs'" in refused(capsys, "--config", "typo.yaml")[0]
+
+
 def test_options_of_the_file_and_the_command_line_are_checked_together(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -57,6 +57,10 @@ def test_an_index_is_built_enlarged_shrunk_and_checked(folder: Path, capsys: pyt
         ["broken.jpg"],
     )
     assert printed(capsys, "index", "add", "my index", "photos")["skipped"] == 9
+    assert main(["index", "add", "my index", "photos/tea", "--label", "coffee"]) == 0
+    told = capsys.readouterr().err
+    assert "warning: 3 images are in the index already and not relabelled, such as 0.png, which is 'tea'" in told
+    assert "(eml index remove 'my index' --id " in told
     removed = printed(
         capsys, "index", "remove", "my index", "--label", "of today", "--file-name", "tea/0.png", "--id", 1
     )

@@ -21,4 +21,5 @@ def test_one_margin_is_shown_alone_and_an_unknown_one_names_the_nearest() -> Non
     assert list(eml.list_margins("arcface").margins) == ["arcface"]
     with pytest.raises(ConfigError, match="unknown margin 'arcfce' \\(did you mean 'arcface'") as caught:
         eml.list_margins("arcfce")
+    assert "One of your own needs the plugin that defines it: `plugins`" in str(caught.value)
     assert (caught.value.code, caught.value.parameter) == ("unknown-choice", "name")

@@ -93,6 +93,16 @@ def test_a_run_of_someone_else_is_not_resumed_without_naming_its_plugins(run: Pa
     assert not loaded_plugins()
 
 
+def test_a_plugin_that_is_not_where_it_was_is_named_without_its_folder(run: Path, tmp_path: Path) -> None:
+    moved = shutil.copytree(run, tmp_path / "run")
+    text = (moved / "config.yaml").read_text()
+    (moved / "config.yaml").write_text(text.replace(str(run.parent), "/gone"))
+    with pytest.raises(EmlError) as raised:
+        eml.train(moved, resume=True)
+    assert "give it as `plugins=my_neck.py`, with the path where it is here, if you trust" in str(raised.value)
+    assert "/gone" not in str(raised.value)
+
+
 def test_a_config_that_is_found_in_a_folder_imports_nothing(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run.parent / "own", tmp_path / "photos")
     (tmp_path / "photos" / "run.yaml").rename(tmp_path / "photos" / "config.yaml")

@@ -80,6 +80,15 @@ def test_an_empty_list_and_a_root_beside_a_list_are_refused(tmp_path: Path) -> N
     ]
 
 
+def test_a_root_that_is_gone_is_named_with_its_key(tmp_path: Path, table: Table) -> None:
+    write_table(table.frame, tmp_path / "t.csv", command="test", root=table.root)
+    with pytest.raises(
+        DataError, match=r"gone: no such folder\. Where the images were moved, set data\.root"
+    ) as caught:
+        table_to_train_on(DataConfig(table=tmp_path / "t.csv", root=tmp_path / "gone"))
+    assert (caught.value.code, caught.value.parameter) == ("missing-folder", "data.root")
+
+
 def test_several_tables_are_trained_on_as_one(tmp_path: Path, table: Table) -> None:
     config, told = two(tmp_path, table), list[str]()
     merged = table_to_train_on(config.data, told.append, task="closed")
