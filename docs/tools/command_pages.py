@@ -34,6 +34,14 @@ OUTPUTS = ("out", "csv", "markdown", "latex", "plot", "html", "report", "save_em
 """Fields that name what a command writes."""
 BOUNDS = (("ge", "at least"), ("gt", "above"), ("le", "at most"), ("lt", "below"))
 SHELL_BLOCK = re.compile(r"^```(?:sh|bash|shell)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+STEPS = {
+    "Data": ("scan", "protocol", "merge", "filter", "split", "kfold", "audit", "report", "cache", "text"),
+    "Training": ("backbones", "margins", "probe", "init", "train", "sweep", "plot", "ensemble"),
+    "Measuring": ("evaluate", "calibrate", "suspects"),
+    "Using a model": ("embed", "compress", "index", "search", "classify", "export", "push"),
+    "Help": ("demo", "config", "completion", "doctor", "version"),
+}
+"""Heading in the list of all commands → their first words."""
 EXIT_CODES = {
     DONE: "done",
     CHECK_SAYS_NO: "the answer to a check is no",
@@ -106,8 +114,11 @@ def overview(known: Sequence[Page]) -> str:
     lines = ["# Commands", "", *paragraphs(typer.main.get_command(app).help or ""), ""]
     lines += ["`eml -h`, `--help` shows the commands, `eml COMMAND --help` the options of one; `eml -V`, `--version`"]
     lines += ["the version. Results go to stdout; progress, warnings and the next command to stderr.", ""]
-    lines += ["| Command | |", "|---|---|"]
-    lines += [f"| [{page.title}]({page.file}) | {escaped(page.summary)} |" for page in known]
+    for step, names in STEPS.items():
+        lines += [f"## {step}", "", "| Command | |", "|---|---|"]
+        of_step = [page for name in names for page in known if page.words[0] == name]
+        lines += [f"| [{page.title}]({page.file}) | {escaped(page.summary)} |" for page in of_step]
+        lines += [""]
     return "\n".join([*lines, ""]) + "\n"
 
 

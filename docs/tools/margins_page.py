@@ -24,7 +24,7 @@ INTRODUCTION = """# Margins
 After this page you can set a margin in a config, and use it in a notebook. How margins work and which to choose:
 [explain_margins.md](explain_margins.md). One of your own: [plugins.md](plugins.md).
 
-`make docs` writes the page from the registry. `eml margins` prints the same list in a terminal.
+`eml margins` prints the same list in a terminal.
 
 A margin lowers the target's cosine before the softmax. An embedding must then be nearer to its own class than to the
 others by some distance. c is the cosine between an embedding and its own class weight, θ is its angle, and c_j is the

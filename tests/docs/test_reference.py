@@ -4,10 +4,12 @@ import re
 from pathlib import Path
 
 import pytest
+from command_pages import STEPS
 from config_pages import config_pages
 from python_pages import python_pages
 
 import eml
+from eml.cli.app import COMMANDS
 
 SNAPSHOTS = Path(__file__).parents[1] / "snapshots"
 ANCHOR = re.compile(r"\{ #([^ }]+) \}")
@@ -48,3 +50,7 @@ def test_types_of_results_are_described_with_the_functions_that_return_them(of_p
     page = of_python["data.md"]
     assert "- `counts: dict[str, SideCounts]` → [SideCounts](#SideCounts)" in page
     assert "### `SideCounts` { #SideCounts }" in page
+
+
+def test_the_list_of_commands_has_every_command_once_by_step() -> None:
+    assert sorted(name for names in STEPS.values() for name in names) == sorted(COMMANDS)
