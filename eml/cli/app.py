@@ -2,7 +2,6 @@
 
 import _thread
 import importlib
-import shlex
 import signal
 import sys
 import threading
@@ -89,8 +88,10 @@ class LazyGroup(TyperGroup):
             formatter.write_dl([(name, known[name]["help"]) for name in self.list_commands(ctx) if name in known])
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Keep the whole command line for the sidecars of the files that the command writes."""
-        ctx.meta["eml.command_line"] = shlex.join(["eml", *args])
+        """Keep the command line, without secrets, for the sidecars of the files that the command writes."""
+        from eml.cli.secrets import hidden_line
+
+        ctx.meta["eml.command_line"] = hidden_line(["eml", *args])
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:

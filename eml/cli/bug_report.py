@@ -2,32 +2,20 @@
 
 import platform
 import re
-import shlex
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from eml.cli.secrets import hidden_line, hidden_text
 from eml.versions import version_of
 
-HIDDEN = "***"
 PACKAGES = ("torch", "timm", "numpy", "pydantic", "typer")
 """Those whose versions explain most bugs; `eml doctor` has all."""
 CLOSING = (
     "This is a bug in eml, not a mistake of yours. Please report it: paste the block above, with its lines ```, "
     "and if you can what `eml doctor` prints."
 )
-_SECRET_NAMES = r"[\w.-]*(?:token(?!i[sz])|api[_-]?key|secret|passw(?:or)?d|credential|access[_-]?key)[\w-]*"
-_SECRETS = (
-    re.compile(rf"(?i)((?<![\w.-]){_SECRET_NAMES}(?:=|[\"']?\s*:\s*)[\"']?)[^\s\"'&,;)]+"),  # token=…, "api_key": "…"
-    re.compile(rf"(?i)(--{_SECRET_NAMES}\s+)(?!-)\S+"),  # --token …
-    re.compile(r"(?i)(\bauthorization:\s*)\S+(?: \S+)?"),
-    re.compile(r"(\w+://[^\s/:@]*:)[^\s/@]+(?=@)"),  # of an address, user:password@
-    re.compile(r"(?i)([?&](?:sig|signature|key|x-amz-[\w-]+)=)[^\s&\"']+"),
-    re.compile(r"()\b(?:hf_|sk-|ghp_|gho_|github_pat_|xox[a-z]-|glpat-|AKIA|ASIA)[A-Za-z0-9_-]{8,}"),
-    re.compile(r"()\b[0-9a-f]{40}\b"),  # a key of W&B
-)
-"""What is hidden: all that follows the first group."""
 
 
 def bug_report(arguments: Sequence[str]) -> str:
@@ -39,16 +27,15 @@ def bug_report(arguments: Sequence[str]) -> str:
     lines = [traceback.format_exc().rstrip(), ""]
     lines += [f"eml {_version('easy-metric-learning')}, Python {platform.python_version()}, {platform.platform()}"]
     lines += [", ".join(f"{name} {_version(name)}" for name in PACKAGES)]
-    lines += [f"command: {shlex.join(['eml', *arguments])}"]
-    return "\n".join(["```text", without_private("\n".join(lines)), "```"])
+    text = hidden_text("\n".join(lines), arguments)
+    return "\n".join(["```text", without_home(f"{text}\ncommand: {hidden_line(['eml', *arguments])}"), "```"])
 
 
-def without_private(text: str) -> str:
-    """Return the text with secrets hidden, and `~` in place of the user's home folder."""
-    for pattern in _SECRETS:
-        text = pattern.sub(rf"\g<1>{HIDDEN}", text)
+def without_home(text: str) -> str:
+    """Return the text with `~` in place of the user's home folder, where a path begins with it."""
     for home in _homes():
-        text = re.sub(rf"{re.escape(home)}(?=[/\\\s\"':,;)]|$)", "~", text, flags=re.MULTILINE)
+        start = r"(?:(?<![\w/\\.~)\]-])|(?<=://))"
+        text = re.sub(rf"{start}{re.escape(home)}(?=[/\\\s\"':,;)\]}}]|$)", "~", text, flags=re.MULTILINE)
     return text
 
 
@@ -57,6 +44,7 @@ def _homes() -> list[str]:
     homes = set()
     with suppress(RuntimeError, OSError):
         homes = {str(Path.home()), str(Path.home().resolve())}
+        homes |= {home.replace("\\", "\\\\") for home in homes}
     return sorted((home for home in homes if len(Path(home).parts) > 1), key=len, reverse=True)
 
 
