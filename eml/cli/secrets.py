@@ -14,16 +14,16 @@ _AS_WORD = (
     r"(?i:keys?|pwd|pass|auth|oauth2?|authorization|bearer|cookie|sig|signature|x-amz-\w+)"
     r"(?:(?![A-Za-z])|(?<=[a-z])(?=[A-Z]))(?!Error)"
 )
-_NAME = rf"(?:{_ANYWHERE}|{_AS_WORD})[\w.-]*"
+_NAME = rf"(?:{_ANYWHERE}|{_AS_WORD})[\w.-]{{0,60}}"
 _SECRET_NAME = re.compile(_NAME)
-_OPTION = re.compile(rf"-[\w.-]*?{_NAME}")
-_NAMED_IN_WORD = re.compile(rf"(?s)(-[\w.-]*?{_NAME}\s+|{_NAME}[\"'\]\\\s]*[=:]).*")
+_OPTION = re.compile(rf"-[\w.-]{{0,60}}?{_NAME}")
+_NAMED_IN_WORD = re.compile(rf"(?s)(-[\w.-]{{0,60}}?{_NAME}\s+|{_NAME}[\"'\]\\\s]{{0,9}}[=:]).*")
 _QUOTED = r"\"(?:\\.|[^\"\\\n])*\"?|'(?:\\.|[^'\\\n])*'?"
 _NAMED_IN_LINE = (
     re.compile(r"(?i)(\bauthorization[\"']?\s*[:=]\s*).+"),
     re.compile(rf"((?:{_NAME})[\"'\]]*(?:=[ \t]*|[ \t]*:[ \t]*))(?!lambda\b)(?:{_QUOTED}|[^\s\"'{{\[][^\s\"']*)"),
     re.compile(rf"((?:{_NAME})[ \t]+=[ \t]+)(?:{_QUOTED})"),
-    re.compile(rf"((?<!\S)--[\w.-]*?{_NAME}[ \t]+)(?:{_QUOTED}|\S+)"),
+    re.compile(rf"((?<!\S)--[\w.-]{{0,60}}?{_NAME}[ \t]+)(?:{_QUOTED}|\S+)"),
 )
 _LOOKS = (
     re.compile(r"(?i)(\b(?:bearer|basic)\s+)[\w.~+/=-]{8,}"),
@@ -36,7 +36,7 @@ _LOOKS = (
     re.compile(r"()(?<![\w@/])(?<!revision=)[0-9a-f]{40}\b"),  # an older key of W&B
 )
 """What is hidden: all that follows the first group."""
-_ADDRESS_IN_LINE = re.compile(r"(\w://)\S*@")
+_ADDRESS_IN_LINE = re.compile(r"(\w://)\S{0,2000}@")
 _ADDRESS_IN_WORD = re.compile(r"(?s)(\w://).*@")
 _LONG = re.compile(
     r"(?<![\w/\\.+-])[\w+-]{32,}(?:={1,2})?(?!\.?[\w/\\+-])|(?<![\w/\\.+-])(?:[\w-]{16,}\.){2}[\w-]{16,}"
