@@ -13,7 +13,7 @@ pytestmark = pytest.mark.xdist_group("sources")
 
 # From the bottom. A room imports from the rows below its own, and from itself.
 ROWS = [
-    {"errors", "imported", "printable", "units", "versions"},
+    {"child_python", "errors", "imported", "printable", "units", "versions"},
     {"notebook_bars"},
     {"allocator", "devices", "files", "progress", "stopping", "threads"},
     {"json_files"},

@@ -192,12 +192,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _print_lines([str(error) or "interrupted"])
         return INTERRUPTED
     except OSError as error:
-        if line := system_problem(error):
+        if not _plugin_problem() and (line := system_problem(error)):
             _print_lines([line])
             return FIXABLE
         return _report_bug(arguments)
     except ModuleNotFoundError as error:
-        if line := missing_package(error):
+        if not _plugin_problem() and (line := missing_package(error)):
             _print_lines([line])
             return FIXABLE
         return _report_bug(arguments)
@@ -237,7 +237,7 @@ def _report_bug(arguments: Sequence[str] | None) -> int:
 
     if line := _plugin_problem():
         traceback.print_exc()
-        _print_lines([line])
+        _print_lines([f"{line}. The traceback stands above"])
         return FIXABLE
     _print_lines([*bug_report(sys.argv[1:] if arguments is None else arguments).splitlines(), CLOSING], most=None)
     return BUG

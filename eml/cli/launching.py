@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from eml.child_python import python_options
 from eml.cli.exit_codes import BUG, FIXABLE, INTERRUPTED
 from eml.errors import ConfigError, EmlError, Interrupted
 from eml.stopping import answered_by
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 SAVING = 300  # seconds that the processes have after a stop request to finish their step and save
 PRINTING = 10  # seconds that the first process of a machine has to print an error
+_CHILD = "from eml.cli.entry import main\nsys.exit(main())\n"
 
 
 def launch(devices: int) -> None:
@@ -55,7 +57,7 @@ def launch(devices: int) -> None:
     )
     try:
         with answered_by(_continue_frozen):
-            elastic_launch(config, sys.executable)("-m", "eml", *_without_devices(sys.argv[1:]))
+            elastic_launch(config, sys.executable)(*python_options(_CHILD), *_without_devices(sys.argv[1:]))
     except ChildFailedError as error:
         raise SystemExit(_code([failure.exitcode for failure in error.failures.values()])) from None
     except SignalException:  # the processes have printed it

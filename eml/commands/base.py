@@ -22,6 +22,7 @@ from pydantic.fields import FieldInfo
 from eml.commands.with_plugins import given_plugins
 from eml.errors import ConfigError, Problem
 from eml.images.image_size import ImageSize, size_word
+from eml.imported import is_imported
 from eml.progress import Progress, Report, no_progress
 
 _CODES = {  # of pydantic's errors; all others are of the type
@@ -303,11 +304,26 @@ def _with_plugins(run: Callable[[Config, Caller], Result]) -> Callable[[Config, 
 
             with caller.checks():
                 load_plugins(names, report=caller.note)
-        result = run(config, caller)
+        with _exits_refused():
+            result = run(config, caller)
         first, *later = map(given_plugins, (result.next_command, *result.later_commands))
         return replace(result, next_command=first, later_commands=tuple(filter(None, later)))
 
     return run_with_plugins
+
+
+@contextmanager
+def _exits_refused() -> Iterator[None]:
+    """Do what `plugins.exits_refused` does, without importing it where no plugin can be loaded."""
+    try:
+        yield
+    except SystemExit as error:
+        if not is_imported("eml.config.plugins"):
+            raise
+        from eml.config.plugins import exits_refused
+
+        with exits_refused():
+            raise error
 
 
 def _with_others(

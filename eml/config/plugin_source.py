@@ -25,6 +25,9 @@ def read_source(name: str, parameter: str) -> tuple[Path, bytes]:
     if path.suffix != SUFFIX:
         text = f"`{parameter}`: {name}: is no Python file; give a file whose name ends in {SUFFIX}"
         raise ConfigError(text, code="missing-plugin", parameter=parameter)
+    if path.is_dir():
+        text = f"`{parameter}`: {name}: is a folder; give a Python file, such as one of the folder"
+        raise ConfigError(text, code="missing-plugin", parameter=parameter)
     if not path.is_file():
         names = [file.name for file in path.parent.glob(f"*{SUFFIX}")] if path.parent.is_dir() else []
         near = closest(path.name, names)

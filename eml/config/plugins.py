@@ -8,7 +8,8 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
@@ -189,7 +190,18 @@ def raised_in_plugin(error: BaseException) -> str | None:
         return None
     place, plugin = frames[-1], files[frames[-1].filename]
     reason = ": ".join(filter(None, [type(error).__name__, str(error).strip().partition("\n")[0]]))
-    return f"{place.filename}:{place.lineno}: plugin {plugin.name} raises {reason}. The traceback stands above"
+    return f"{place.filename}:{place.lineno}: plugin {plugin.name} raises {reason}"
+
+
+@contextmanager
+def exits_refused() -> Iterator[None]:
+    """Turn the exit of the process that a plugin's code asks for, as by sys.exit(), into a ConfigError."""
+    try:
+        yield
+    except SystemExit as error:
+        if (line := raised_in_plugin(error)) is None:
+            raise
+        raise ConfigError(line, code="plugin-failed", parameter="plugins") from error
 
 
 def plugin_of(module: str) -> Plugin | None:

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from eml.config.plugins import plugin_of
+from eml.errors import ConfigError
 from eml.head.active_classes import ActiveClasses
 from eml.margins import Context, Margin
 from eml.margins.base import per_row, to_unit
@@ -54,7 +56,11 @@ class LogitSpec:
 
     def negatives(self, cosine: Tensor, context: Context) -> Tensor:
         """Return the negatives' cosines as the loss sees them. (B, c) → (B, c)."""
-        return cosine if self.plain else self.margin.negatives(cosine, context)
+        if self.plain:
+            return cosine
+        moved = self.margin.negatives(cosine, context)
+        check_shape(self.margin, "negatives", moved, cosine)
+        return moved
 
     def logits(self, cosine: Tensor, context: Context, scale: Tensor, bias: Tensor | None) -> Tensor:
         """Return logits as if no class were a target. (B, c) → (B, c); bias: () added to each."""
@@ -202,6 +208,17 @@ def product(left: Tensor, right: Tensor, *, low_precision: bool) -> Tensor:
     if low_precision:
         return (left.bfloat16() @ right.bfloat16().T).to(left.dtype)
     return left @ right.T
+
+
+def check_shape(margin: Margin, method: str, moved: Tensor, cosine: Tensor) -> None:
+    """Raise ConfigError where a margin's method returns another shape than that of the cosines, which may broadcast."""
+    if getattr(moved, "shape", None) == cosine.shape:
+        return
+    kind, plugin = type(margin), plugin_of(type(margin).__module__)
+    shape = tuple(moved.shape) if isinstance(moved, Tensor) else type(moved).__name__
+    where = f"{plugin.file or plugin.name}: " if plugin is not None else ""
+    text = f"{where}margin {margin.type}: {kind.__name__}.{method} must return the shape of the cosines, "
+    raise ConfigError(f"{text}{tuple(cosine.shape)}, got {shape}", code="plugin-failed", parameter="margin")
 
 
 def changes_negatives(margin: Margin) -> bool:

@@ -13,6 +13,7 @@ from eml.head.negatives import (
     LogitInputs,
     LogitSpec,
     NegativeTerms,
+    check_shape,
     dense_negatives,
     no_negatives,
     repelled_columns,
@@ -54,7 +55,9 @@ def reduce_negatives(spec: LogitSpec, inputs: LogitInputs, plan: ClassPlan, shar
 
 def target_logit(margin: Margin, context: Context, scale: Tensor, bias: Tensor | None) -> Tensor:
     """Return the target's (B,) logits. scale: () or (B,); bias: () added to them."""
-    logit = scale * margin.target(context.cosine_y, context)
+    moved = margin.target(context.cosine_y, context)
+    check_shape(margin, "target", moved, context.cosine_y)
+    logit = scale * moved
     return logit if bias is None else logit + bias
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from eml.config.plugins import exits_refused
 from eml.dataset.table import Table
 from eml.devices import synchronize, to_device
 from eml.distributed.processes import SINGLE_PROCESS, Processes
@@ -66,6 +67,7 @@ __all__ = ["Run", "TrainingResult", "check", "fit"]
 
 
 @kept_workers()
+@exits_refused()
 def fit(
     config: RunConfig,
     table: Table,

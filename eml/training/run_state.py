@@ -239,7 +239,7 @@ def _other_table(parts: RunParts, folder: RunFolder) -> str:
     settings = [*([f"model.weights={folder.path}"] if weights else []), f"output={folder.path}-{number}"]
     settings += [f"data.table={parts.table.path}"] if parts.table.path else []
     words = [word for setting in settings for word in ("--set", setting)]
-    command = shlex.join(["eml", "train", str(folder.path / "config.yaml"), *words])
+    command = shlex.join(["eml", "train", str(folder.path / "config.yaml"), *words, *plugin_options()])
     return (
         f"{parts.table.name}: is not the table that the run in {folder.path} began with{counts}, so the run cannot be "
         f"resumed on it. Restore that table, or begin a new run{' from its weights' if weights else ''}: {command}"

@@ -5,6 +5,7 @@ import shlex
 
 from torch import Tensor
 
+from eml.config.plugins import plugin_options
 from eml.devices import to_device
 from eml.head.class_head import ClassHead
 from eml.images.mixes import Mixed
@@ -90,6 +91,7 @@ def check_finite(parts: RunParts, step: int, loss: float, norm: float, images: T
         shlex.join(
             [
                 *("eml", "train", str(parts.config.output / "config.yaml"), "--resume", "--accept-changes"),
+                *plugin_options(),
                 *("--set", "optimizer.clip=5"),
                 *("--set", f"optimizer.lr.backbone={parts.config.optimizer.lr.backbone / 2:.3g}"),
             ]

@@ -1,5 +1,6 @@
 """What is printed where, and the exit codes, whatever a command ends with."""
 
+import errno
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 from eml.cli import app as application
 from eml.cli.app import COMMANDS, main, run
+from eml.config import load_plugins
 from eml.errors import DataError, Interrupted
 
 
@@ -51,6 +53,51 @@ def test_a_bug_shows_its_traceback_and_the_code_is_70(
     assert "in fail" in shown
     assert "ZeroDivisionError: who divides by zero\n\neml " in shown
     assert "command: eml try\n```\nThis is a bug in eml" in shown
+
+
+USED = """
+from typing import Literal
+from eml.images.augment import Augment
+
+class Used(Augment):
+    type: Literal["used"] = "used"
+
+    def build(self, preprocess):
+        return None
+
+def use(error):
+    raise error
+"""
+
+
+@pytest.mark.usefixtures("plugins_forgotten")
+@pytest.mark.parametrize(
+    "error", [PermissionError(errno.EACCES, "Permission denied", "zz"), ModuleNotFoundError("none", name="nonexistent")]
+)
+def test_what_a_plugin_cannot_open_or_import_is_told_with_its_line(
+    error: Exception,
+    command: Callable[[Callable[[], None]], None],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    (file := tmp_path / "used.py").write_text(USED)
+    (plugin,) = load_plugins(file)
+    command(lambda: sys.modules[plugin.module].use(error))
+    assert main(["try"]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith(f"{file}:12: plugin used.py raises {type(error).__name__}: {error}")
+
+
+@pytest.mark.usefixtures("plugins_forgotten")
+def test_a_plugin_that_ends_the_process_does_not_end_a_command_well(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (file := tmp_path / "used.py").write_text(USED)
+    (plugin,) = load_plugins(file)
+    use = sys.modules[plugin.module].use
+    monkeypatch.setattr("eml.margins.Margin.members", lambda: use(SystemExit()))
+    assert main(["margins"]) == 2
+    assert capsys.readouterr().err == f"{file}:12: plugin used.py raises SystemExit\n"
 
 
 class OutOfMemoryError(RuntimeError):

@@ -232,3 +232,10 @@ def test_an_error_that_a_plugin_raises_while_it_is_used_has_its_line(tmp_path: P
     assert line is not None
     assert line.startswith(f"{tmp_path / 'star.py'}:10: plugin star.py raises IndexError: list index out of range")
     assert raised_in_plugin(IndexError("of eml itself")) is None
+
+
+def test_a_folder_that_is_called_like_a_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "own.py").mkdir()
+    code, text = problem("own.py", folder=tmp_path)
+    assert code == "missing-plugin"
+    assert text.startswith(f"`plugins`: {tmp_path / 'own.py'}: is a folder; give a Python file")

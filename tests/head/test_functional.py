@@ -1,8 +1,11 @@
 import math
+from pathlib import Path
 
 import pytest
 import torch
 
+from eml.config import load_plugins
+from eml.errors import ConfigError
 from eml.head.config import HeadConfig
 from eml.head.functional import margin_logits, margin_loss
 from eml.losses.cross_entropy import CrossEntropy
@@ -48,3 +51,33 @@ def test_functions_take_one_centre_from_plain_weights_and_refuse_a_number_that_w
             margin_loss(margin, x, weights, labels, config=config)
     with pytest.raises(ValueError, match=r"class_weights must be a tensor \(C, D\) or \(C, K, D\), got \(4,\)"):
         margin_loss(ArcFace(), x, weights[0], labels)
+
+
+SHORT = """
+from typing import ClassVar, Literal
+from eml.margins import Margin
+
+class Short(Margin):
+    type: Literal["short"] = "short"
+    formula: ClassVar[str] = "c"
+    paper: ClassVar[str] = "own"
+    paper_scale: ClassVar[float] = 8.0
+
+    def target(self, cosine, context):
+        return cosine
+
+    def {method}(self, cosine, context):
+        return cosine[:1]
+"""
+
+
+@pytest.mark.usefixtures("plugins_forgotten")
+@pytest.mark.parametrize(
+    ("method", "shape"), [("target", r"\(4,\), got \(1,\)"), ("negatives", r"\(4, 5\), got \(1, 5\)")]
+)
+def test_a_shape_that_would_broadcast_is_refused(method: str, shape: str, tmp_path: Path) -> None:
+    (file := tmp_path / "short.py").write_text(SHORT.format(method=method))
+    load_plugins(file)
+    text = rf"{file}: margin short: Short\.{method} must return the shape of the cosines, {shape}"
+    with pytest.raises(ConfigError, match=text):
+        margin_loss(Margin.members()["short"](), torch.randn(4, 3), torch.randn(5, 3), torch.tensor([0, 4, 2, 2]))

@@ -2,12 +2,14 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
+from eml.config import load_plugins
 from eml.dataset.table import Table
-from eml.errors import DataError
+from eml.errors import ConfigError, DataError
 from eml.images.identify import IMAGE_CODES
 from eml.models.pointers import find_checkpoint
 from eml.training.config import RunConfig
@@ -87,3 +89,34 @@ def test_training_ends_when_patience_does(config: RunConfig, table: Table, tmp_p
     assert not result.verdict.helped
     assert result.verdict.question == "new images of known classes"
     assert "No query changed: training made no difference" in result.verdict.lines()[1]
+
+
+EXITING = """
+import sys
+from typing import Literal
+from eml.images.augment import Augment
+
+class Leaving(Augment):
+    type: Literal["leaving"] = "leaving"
+
+    def build(self, preprocess):
+        return None
+
+def leave(*_):
+    sys.exit()
+"""
+
+
+@pytest.mark.usefixtures("plugins_forgotten")
+def test_a_plugin_that_ends_the_process_is_an_error_with_its_line(
+    config: RunConfig, table: Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (file := tmp_path / "leaving.py").write_text(EXITING)
+    (plugin,) = load_plugins(file)
+    monkeypatch.setattr("eml.training.fit.apply_recipe", sys.modules[plugin.module].leave)
+    with pytest.raises(ConfigError, match=f"{file}:13: plugin leaving.py raises SystemExit$") as raised:
+        fit(config, table)
+    assert raised.value.code == "plugin-failed"
+    monkeypatch.setattr("eml.training.fit.apply_recipe", lambda *_: sys.exit())
+    with pytest.raises(SystemExit):
+        fit(config, table)

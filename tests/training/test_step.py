@@ -131,11 +131,17 @@ def test_a_mixed_step_is_that_of_the_mixed_images_with_both_labels_by_their_shar
     assert line["accuracy"] == pytest.approx(accuracy.item(), abs=1e-5)
 
 
-def test_a_mixed_batch_that_is_not_finite_names_its_images(config: RunConfig, table: Table) -> None:
+def test_a_mixed_batch_that_is_not_finite_names_its_images_and_how_to_go_on(
+    config: RunConfig, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eml.training.step.plugin_options", lambda: ["--plugin", "own.py"])
     run = Run(build_parts(changed(config, mix=MIX), table))
     layer = run.parts.embedder.backbone.get_submodule("layer2")
     layer.register_forward_hook(lambda module, inputs, output: output * math.inf)
-    with pytest.raises(NotFiniteError, match=r"(?s)step 1: the loss is nan; .*first layer.*layer3.*c\d/\d\.png"):
+    problem = (
+        r"(?s)step 1: the loss is nan; .*first layer.*layer3.*c\d/\d\.png.*--accept-changes --plugin own\.py --set"
+    )
+    with pytest.raises(NotFiniteError, match=problem):
         run.step(*next(run.batches.of_epoch(1, 0)))
 
 

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from eml.child_python import python_options
 from eml.config import dump
 from eml.dataset.table import Table
 from eml.errors import EmlError, Interrupted
@@ -26,7 +27,7 @@ PATIENCE = 300.0
 ROOM = 1.25
 """Free memory, relative to the largest run so far, that lets another one begin."""
 _CHILD = (
-    "import ctypes, signal, sys\n"
+    "import ctypes, signal\n"
     "if sys.platform == 'linux':\n"
     "    ctypes.CDLL(None).prctl(1, signal.SIGTERM)\n"  # PR_SET_PDEATHSIG: a run ends, saved, with its sweep
     "from eml.cli.app import main\n"
@@ -142,7 +143,7 @@ def _start(run: PlannedRun, out: Path, jobs: int, place: int) -> _Job:
     words = ["train", str(config), "--resume" if run.status == "begun" else "--overwrite"]
     with log.open("ab") as file:
         process = subprocess.Popen(
-            [sys.executable, "-c", _CHILD, *words],
+            [sys.executable, *python_options(_CHILD), *words],
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
@@ -154,8 +155,7 @@ def _start(run: PlannedRun, out: Path, jobs: int, place: int) -> _Job:
 
 def _share(run: PlannedRun, jobs: int, place: int) -> dict[str, str]:
     """Return the environment that gives a process its share of cores and of GPUs."""
-    paths = [str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH", "")]
-    share = {"OMP_NUM_THREADS": str(max(1, cores() // jobs)), "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    share = {"OMP_NUM_THREADS": str(max(1, cores() // jobs))}
     import torch
 
     if run.config.device == "auto" and (gpus := torch.cuda.device_count()) > 1:
