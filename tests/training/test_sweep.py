@@ -1,16 +1,21 @@
 """The grid of a sweep and the table of what its runs gave."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
+from eml.config import load_plugins
+from eml.dataset.table import Table
 from eml.errors import ConfigError
 from eml.training.config import RunConfig
 from eml.training.sweep.feature_runs import refuse_without_effect
 from eml.training.sweep.plan import PlannedRun, differing_keys
 from eml.training.sweep.results import _values_of
+from eml.training.sweep.running import run_here
 from eml.training.sweep.settings import Axis, Setting, grid, read_axes
+from tests.training.runs import changed
 
 
 def test_a_grid_has_every_combination_the_last_key_fastest() -> None:
@@ -87,3 +92,29 @@ def test_of_a_run_in_stages_the_figures_are_those_of_the_trained_network(tmp_pat
     assert values.values["other/map_at_r"] == 0.7
     (run / "run.json").write_text(json.dumps(facts | {"stages": None}))
     assert _values_of(planned).values["map_at_r"] == 0.9
+
+
+EXITING = """
+import sys
+from typing import Literal
+from eml.images.augment import Augment
+
+class Leaving(Augment):
+    type: Literal["leaving"] = "leaving"
+
+    def build(self, preprocess):
+        return None
+
+def leave(*_, **__):
+    sys.exit()
+"""
+
+
+@pytest.mark.usefixtures("plugins_forgotten")
+def test_a_plugin_that_ends_the_process_fails_its_run_alone(config: RunConfig, table: Table, tmp_path: Path) -> None:
+    (file := tmp_path / "leaving.py").write_text(EXITING)
+    (plugin,) = load_plugins(file)
+    runs = [PlannedRun(Setting((("seed", seed),)), changed(config, output=tmp_path / seed), "new") for seed in "01"]
+    failures = run_here(runs, table, print, lambda: None, train=sys.modules[plugin.module].leave)
+    line = f"{file}:13: plugin leaving.py raises SystemExit"
+    assert failures == {"seed=0": line, "seed=1": line}

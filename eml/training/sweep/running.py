@@ -11,6 +11,7 @@ from pathlib import Path
 
 from eml.child_python import python_options
 from eml.config import dump
+from eml.config.plugins import exits_refused
 from eml.dataset.table import Table
 from eml.errors import EmlError, Interrupted
 from eml.files import write_text
@@ -65,7 +66,8 @@ def run_here(
         resume = run.status == "begun"
         keep_config(run, run.folder.parent)
         try:
-            train(run.config, table, resume=resume, overwrite=not resume, command=command)
+            with exits_refused():
+                train(run.config, table, resume=resume, overwrite=not resume, command=command)
         except (Interrupted, KeyboardInterrupt) as error:
             raise Interrupted(f"interrupted in {run.setting.name}, saved: {GO_ON}") from error
         except EmlError as error:
