@@ -8,6 +8,7 @@ import struct
 import sys
 import termios
 import threading
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -38,6 +39,7 @@ def converse(arguments: Sequence[str], answers: Sequence[str]) -> tuple[int, str
                     answer = rest.pop(0)
                     text = ""
                     if answer == "^C":  # a terminal sends the signal to the processes that it controls, not to this
+                        time.sleep(0.3)  # `input` drops what is raised while it writes its prompt
                         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
                     else:
                         os.write(master, f"{answer}\n".encode())

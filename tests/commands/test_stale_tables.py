@@ -31,6 +31,7 @@ READ_NO_TABLE = {
     "demo",
     "margins",
     "config",
+    "completion",
     "doctor",
     "version",
 }

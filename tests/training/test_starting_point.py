@@ -7,6 +7,7 @@ import pytest
 from safetensors.torch import load_file
 
 from eml.dataset.table import Table
+from eml.files import from_here
 from eml.models.trained_on import TrainedOn, trained_on
 from eml.training.config import RunConfig
 from eml.training.fit import fit
@@ -33,7 +34,7 @@ def test_the_note_says_what_the_run_was_trained_on_as_far_as_it_is_recorded(conf
     assert note.endswith("classes; on which images it does not record")
     assert starting_note(config, None) is None
     record = trained_on(["a"], np.arange(1200, dtype=np.uint64))
-    said = f"starts from {OLD_RUN}, which was trained on 1 class and 1,200 images"
+    said = f"starts from {from_here(OLD_RUN)}, which was trained on 1 class and 1,200 images"
     assert starting_note(config, record) == said
     partly = TrainedOn(record.classes, record.images, ("runs/old",))
     assert starting_note(config, partly) == f"{said}, and on more that runs/old does not record"
