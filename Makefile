@@ -51,7 +51,7 @@ test-lowest:
 test-no-extras:
 	test -x $(NO_EXTRAS)/python || $(PYTHON) -m venv .venv-no-extras
 	$(NO_EXTRAS)/pip install --quiet -e '.[test]'
-	$(NO_EXTRAS)/python -m pytest -n logical --maxprocesses 8 --dist loadgroup --durations 10 --durations-min 1
+	EML_TESTS_WITHOUT_EXTRAS=yes $(NO_EXTRAS)/python -m pytest -n logical --maxprocesses 8 --dist loadgroup --durations 10 --durations-min 1
 
 bench: $(READY)
 	@cat tests/benchmarks/README.md

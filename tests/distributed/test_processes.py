@@ -192,10 +192,9 @@ def test_an_evaluation_by_three_processes_is_that_of_one_and_tells_once(tmp_path
 
 
 @pytest.mark.xdist_group("processes")
-@pytest.mark.slow
-@pytest.mark.parametrize("is_resumed", [False, pytest.param(True, marks=pytest.mark.wide)])
+@pytest.mark.wide
 def test_when_a_process_is_killed_the_others_end_and_a_resumed_run_is_exact(
-    is_resumed: bool, plain: RunConfig, table: Table, tmp_path: Path
+    plain: RunConfig, table: Table, tmp_path: Path
 ) -> None:
     saving = {"steps": 2}
     whole, killed = (changed(plain, output=tmp_path / name, saving=saving) for name in ("whole", "killed"))
@@ -209,8 +208,6 @@ def test_when_a_process_is_killed_the_others_end_and_a_resumed_run_is_exact(
     assert "another process of this run has ended" in ends[0][1]
     assert f"of step 2. Resume with: eml train {killed.output / 'config.yaml'} --resume" in ends[0][1]
     assert "Traceback" not in ends[0][1]
-    if not is_resumed:
-        return
     tasks = [task(each, table, resume=each is killed) for each in (whole, killed)]
     assert process_group.run(2, tasks, tmp_path) == [(0, ""), (0, "")]
     assert left_by(killed.output) == left_by(whole.output)

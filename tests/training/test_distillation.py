@@ -121,6 +121,7 @@ def test_a_run_follows_its_teacher_and_records_it(
 
 
 @pytest.mark.slow
+@pytest.mark.wide
 def test_a_resumed_run_ends_with_the_same_bits_without_its_teacher(
     config: RunConfig, table: Table, teacher: Path, tmp_path: Path
 ) -> None:
