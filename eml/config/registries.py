@@ -98,7 +98,7 @@ def undone_on_error() -> Iterator[None]:
 
 
 def place_of(cls: type[Any]) -> str:
-    """Return where a class is defined: `MyMargin of /work/my_margin.py`, or `eml.margins.arcface.ArcFace`."""
+    """Return where a class is defined: `MyMargin of /home/me/my_margin.py`, or `eml.margins.arcface.ArcFace`."""
     file = getattr(sys.modules.get(cls.__module__), "__file__", None)
     if file is not None and cls.__module__.startswith(FILE_MODULE):
         return f"{cls.__qualname__} of {file}"

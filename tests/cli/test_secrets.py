@@ -105,7 +105,7 @@ def test_an_ordinary_command_line_stays(line: str) -> None:
         "hf_hub_download(name)",
         "sorted(names, key=lambda name: name)",
         "KeyError: 'margin'",
-        '  File "/work/eml/commands/train.py", line 3, in run',
+        '  File "/opt/eml/commands/train.py", line 3, in run',
     ],
 )
 def test_a_line_of_a_traceback_stays(line: str) -> None:
