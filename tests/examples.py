@@ -1,4 +1,4 @@
-"""How many examples hypothesis draws: a part in the default tests, all in the wide ones."""
+"""Let hypothesis draw a part of the examples in the default tests, all in the wide ones."""
 
 import os
 

@@ -46,7 +46,7 @@ OF_SIGNAL = {
     *("SIGUSR1", "SIGUSR2", "SIGWINCH", "SIG_BLOCK", "SIG_SETMASK", "alarm", "pause", "pidfd_send_signal"),
     *("pthread_kill", "pthread_sigmask", "setitimer", "sigpending", "sigwait"),
 }
-"""What macOS or Windows lack of both modules."""
+"""Names of both modules that macOS or Windows lack."""
 
 ONLY_AFTER = {
     "eml/cli/launching.py": "_continue_frozen finds no /proc elsewhere",

@@ -35,7 +35,7 @@ _LOOKS = (
     ),
     re.compile(r"()(?<![\w@/])(?<!revision=)[0-9a-f]{40}\b"),  # an older key of W&B
 )
-"""What is hidden: all that follows the first group."""
+"""Patterns of secrets: all that follows the first group is hidden."""
 _ADDRESS_IN_LINE = re.compile(r"(\w://)\S{0,2000}@")
 _ADDRESS_IN_WORD = re.compile(r"(?s)(\w://).*@")
 _LONG = re.compile(

@@ -132,7 +132,7 @@ class ClassifyConfig(CommandConfig):
 
     @property
     def loading(self) -> dict[str, Any]:
-        """How a model is loaded, where that is not the usual way."""
+        """Return the arguments of `eml.load` that differ from its defaults."""
         usual = {name: ClassifyConfig.model_fields[name].default for name in ("weights", "image_size", "precision")}
         return {name: getattr(self, name) for name, value in usual.items() if getattr(self, name) != value}
 

@@ -25,9 +25,9 @@ from eml.commands.options import (
     Root,
     StripPrefix,
     UnknownLabel,
-    class_level_of,
     column_map,
     column_map_words,
+    read_source,
 )
 from eml.errors import ConfigError, OutputError
 from eml.images.image_size import ImageSize, Size, size_text
@@ -162,18 +162,7 @@ def init(config: InitConfig, caller: Caller) -> InitResult:
 
 def table_of(config: InitConfig, caller: Caller) -> Table:
     """Return the table that the config is fitted to."""
-    from eml.dataset.pipeline import resolve
-
-    return resolve(
-        config.dataset,
-        "init",
-        config.root,
-        class_level=class_level_of(config.class_level),
-        columns=column_map(config),
-        unknown_label=config.unknown_label,
-        report=caller.note,
-        progress=caller.progress,
-    )
+    return read_source(config, "init", None, caller)
 
 
 def usual_settings(config: InitConfig, table: Table) -> Recipe | None:

@@ -284,14 +284,15 @@ def out_folder(dataset: Path, out: Path | None) -> Path:
     return out or (dataset if dataset.is_dir() else dataset.parent)
 
 
-def read_source(config: CommandConfig, step: str, folder: Path, caller: Caller) -> Table:
-    """Return the table that a step of the way reads, by the fields that filter, split and kfold share.
+def read_source(config: CommandConfig, step: str, folder: Path | None, caller: Caller) -> Table:
+    """Return the table that a step of the way reads, by the fields that these commands share.
 
-    folder: Where the step writes.
+    folder: Where the step writes a table; None: it writes none.
     """
     from eml.dataset.pipeline import resolve
 
-    source, root, level, label = (getattr(config, name) for name in ("dataset", "root", "class_level", "unknown_label"))
+    source, root, label = (getattr(config, name) for name in ("dataset", "root", "unknown_label"))
+    level = getattr(config, "class_level", None)
     return resolve(
         source,
         step,
@@ -300,7 +301,7 @@ def read_source(config: CommandConfig, step: str, folder: Path, caller: Caller) 
         unknown_label=label,
         columns=column_map(config),
         out=folder,
-        command=caller.command or "",
+        command=None if folder is None else caller.command or "",
         report=caller.note,
         progress=caller.progress,
     )

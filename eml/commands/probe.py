@@ -36,10 +36,9 @@ from eml.commands.options import (
     StripPrefix,
     UnknownLabel,
     Workers,
-    class_level_of,
-    column_map,
     column_map_words,
     note_workers,
+    read_source,
 )
 from eml.errors import Interrupted
 from eml.images.image_size import ImageSize, Size
@@ -182,7 +181,6 @@ def _pick_facts(pick: Pick | None) -> dict[str, Any] | None:
 @command(ProbeConfig, arguments=("dataset",))
 def probe(config: ProbeConfig, caller: Caller) -> ProbeResult:
     """Measure the networks, write probe.json and pick one."""
-    from eml.dataset.pipeline import resolve
     from eml.evaluation.probing.candidates import candidates_of
     from eml.evaluation.probing.class_folds import class_folds, rows_to_probe
     from eml.evaluation.probing.probe import ProbeSettings, check_any
@@ -197,16 +195,7 @@ def probe(config: ProbeConfig, caller: Caller) -> ProbeResult:
     refuse_record(target, overwrite=config.overwrite)
     candidates = candidates_of(config.backbones)
     note_workers(config.workers, caller)
-    table = resolve(
-        config.dataset,
-        "init",
-        config.root,
-        class_level=class_level_of(config.class_level),
-        columns=column_map(config),
-        unknown_label=config.unknown_label,
-        report=caller.note,
-        progress=caller.progress,
-    )
+    table = read_source(config, "init", None, caller)
     frame = rows_to_probe(table, config.most_images, config.random_seed)
     folds = class_folds(table, frame, config.random_seed)
     size = config.image_size or usual_image_size(frame)

@@ -35,7 +35,7 @@ from eml.commands.options import (
     StripPrefix,
     Template,
     UnknownLabel,
-    column_map,
+    read_source,
 )
 
 if TYPE_CHECKING:
@@ -139,7 +139,6 @@ class TextResult(CommandResult):
 @command(TextConfig, arguments=("dataset",))
 def text(config: TextConfig, caller: Caller) -> TextResult:
     """Embed the texts of the classes, and write the file."""
-    from eml.dataset.pipeline import resolve
     from eml.dataset.table import check_outputs, write_described
     from eml.images.cache.store import CACHE_FOLDER
     from eml.models.device import find_device
@@ -153,15 +152,7 @@ def text(config: TextConfig, caller: Caller) -> TextResult:
     check_outputs([out], overwrite=config.overwrite)
     encoder = find_encoder(config.encoder, device=str(find_device(config.device)))
     source = TextSource(column=config.column, names=config.names, **_template(config))
-    table = resolve(
-        config.dataset,
-        "split",
-        config.root,
-        unknown_label=config.unknown_label,
-        columns=column_map(config),
-        report=caller.note,
-        progress=caller.progress,
-    )
+    table = read_source(config, "split", None, caller)
     check_outputs([out], inputs=table.inputs, overwrite=config.overwrite)
     labels = sorted(table.known.frame["label"].unique())
     texts = texts_of(table.frame, labels, source, table.name)

@@ -58,7 +58,7 @@ class Plugin:
 
     @property
     def config_name(self) -> str:
-        """What names it in a config: the path of its file, or the module."""
+        """Return its name in a config: the path of its file, or the module."""
         return str(self.file) if self.name.endswith(SUFFIX) else self.name
 
 

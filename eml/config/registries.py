@@ -106,4 +106,4 @@ def place_of(cls: type[Any]) -> str:
 
 
 FILE_MODULE = "eml_plugin_"
-"""What the names of modules begin with that are made of files."""
+"""The names of modules that are made of files begin with this."""

@@ -57,9 +57,8 @@ def answers_html(rows: Sequence[FigureRow], left_out: int, plural: str) -> str:
     """Return rows of figures; left_out: how many more there are."""
     parts = []
     for figures, line in rows:
-        text = f'<p style="margin:2px 0">{escape(line)}</p>' if line else ""
         strip = "".join(figures)
-        parts.append(f'<div style="display:flex;flex-wrap:wrap;gap:8px;margin:8px 0">{strip}</div>{text}')
+        parts.append(f'<div style="display:flex;flex-wrap:wrap;gap:8px;margin:8px 0">{strip}</div>{_below(line)}')
     return f"<div>{''.join(parts)}{_more(left_out, plural)}</div>"
 
 
@@ -67,11 +66,14 @@ def pairs_html(rows: Sequence[FigureRow], left_out: int, plural: str) -> str:
     """Return rows of two figures each, as many beside each other as there is room for; left_out: how many more."""
     parts = []
     for figures, line in rows:
-        text = f'<p style="margin:2px 0">{escape(line)}</p>' if line else ""
         strip = "".join(figures)
-        parts.append(f'<div style="width:232px"><div style="display:flex;gap:8px">{strip}</div>{text}</div>')
+        parts.append(f'<div style="width:232px"><div style="display:flex;gap:8px">{strip}</div>{_below(line)}</div>')
     grid = f'<div style="display:flex;flex-wrap:wrap;gap:12px 24px;margin:8px 0">{"".join(parts)}</div>'
     return f"<div>{grid}{_more(left_out, plural)}</div>"
+
+
+def _below(line: str) -> str:
+    return f'<p style="margin:2px 0">{escape(line)}</p>' if line else ""
 
 
 def _more(left_out: int, plural: str) -> str:

@@ -34,7 +34,7 @@ class NeededPlugin(Strict):
 
     @property
     def words(self) -> str:
-        """What it is needed for: `neck 'my_neck'`."""
+        """Return what needs it: `neck 'my_neck'`."""
         return " and ".join([*(f"neck '{name}'" for name in self.necks), *(f"'{name}'" for name in self.backbones)])
 
 

@@ -1,4 +1,4 @@
-"""What is checked of every block without running it."""
+"""Check every block without running it."""
 
 import ast
 import importlib
@@ -35,7 +35,7 @@ COLUMNS: dict[str, Any] = {"sold_out": "bool"} | {
 """Columns that conditions in the pages may name, and what each holds."""
 
 BASE = {"output": "run", "data": {"table": "folds.csv"}}
-"""What a fragment of a training config stands in."""
+"""The config that a fragment is put into."""
 
 
 def problems(page: Page, folder: Path) -> Iterator[str]:

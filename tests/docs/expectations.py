@@ -1,4 +1,4 @@
-"""What holds after the blocks of some pages have run, beyond that they run."""
+"""Check what the blocks of some pages leave behind, beyond that they run."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.wide, pytest.mark.xdist_group("site")]
 
 @dataclass
 class Page(HTMLParser):
-    """What a page of the site links to, fetches, and can be linked at."""
+    """Collect the links of a page, the resources that it fetches, and its anchors."""
 
     links: list[str] = field(default_factory=list)
     fetched: list[str] = field(default_factory=list)

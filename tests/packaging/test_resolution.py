@@ -1,4 +1,4 @@
-"""What eml depends on is there as wheels alone, for each Python and platform that docs/install.md names.
+"""The dependencies of eml are there as wheels alone, for each Python and platform that docs/install.md names.
 
 Asks the package index, by uv: skipped where there is no uv or no network.
 """

@@ -1,4 +1,4 @@
-"""What pyproject.toml, the extras and the description of the package say fits what the code and the docs say."""
+"""pyproject.toml, the extras and the description of the package agree with the code and the docs."""
 
 import ast
 import importlib.util

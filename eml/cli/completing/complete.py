@@ -1,4 +1,4 @@
-"""From a situation to what may stand at the cursor."""
+"""Find what may stand at the cursor in a situation."""
 
 import re
 from dataclasses import replace

@@ -8,7 +8,7 @@ from eml.cli.completing.shells import SCRIPTS, script
 from eml.errors import ConfigError, OutputError
 
 MARK = "# Completion of eml in "
-"""What a script of this command says in its first lines, by which an older one is known."""
+"""A script of this command says so in its first lines, by which an older one is recognised."""
 
 
 def shell_of(environment: Mapping[str, str]) -> str:

@@ -184,7 +184,7 @@ _SAME_CLASSES = (
     "write -2 for the test's rows and -1 for the others into a column 'fold', or make a table of each side; then run: "
     "eml init TABLE --task closed"
 )
-"""What to do for a test with the classes of training, such as by shop, camera or date."""
+"""Advice for a test with the classes of training, such as by shop, camera or date."""
 
 
 def split_by_column(table: Table, column: str) -> SplitTables:

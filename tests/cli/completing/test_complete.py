@@ -1,4 +1,4 @@
-"""What is completed at each place of a command line."""
+"""Each place of a command line is completed."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What the shells get, in the form that their scripts read; in the wide tests the shells themselves."""
+"""The shells get answers in the form that their scripts read; the wide tests drive the shells themselves."""
 
 import os
 import pty
