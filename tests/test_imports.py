@@ -30,6 +30,7 @@ ROWS = [
     {"evaluation"},
     {"training"},
     {"exporting", "indexing"},
+    {"serving"},
     {"reports"},
     {"commands"},
     {"cli"},

@@ -57,11 +57,14 @@ class Classifier:
     Args:
         store: The index's store.
         calibration: The map to probabilities and the rule for `unknown`; None: they are not known.
+        tiles: Those of the store where they are read already; the classes are those of its generation.
     """
 
-    def __init__(self, store: IndexStore, calibration: AnswerCalibration | None) -> None:
+    def __init__(
+        self, store: IndexStore, calibration: AnswerCalibration | None, tiles: LabelledTiles | None = None
+    ) -> None:
         self.store, self.calibration = store, calibration
-        self.tiles = LabelledTiles(store)
+        self.tiles = LabelledTiles(store) if tiles is None else tiles
 
     def classify(self, queries: Queries) -> list[ClassifiedImage]:
         """Return the class of each query; one that could not be read has none, and says why."""

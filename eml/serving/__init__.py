@@ -1,0 +1,1 @@
+"""A model, or an index with its model, that answers over HTTP: the engine, and the application around it."""

@@ -1,0 +1,440 @@
+"""The engine of a server: images and texts in, embeddings, neighbours and classes out, whatever the protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Future
+from contextlib import asynccontextmanager
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import numpy as np
+from PIL import Image
+
+from eml.errors import ConfigError, DataError, EmlError
+from eml.files import bytes_digest
+from eml.images.locate import stays_below
+from eml.inference.exported.model import ExportedModel
+from eml.serving.answers import (
+    ChangeReply,
+    ClassifyReply,
+    EmbeddedItem,
+    EmbeddingsReply,
+    EngineFacts,
+    SearchReply,
+    ServedImage,
+    ServedIndexState,
+)
+from eml.serving.batching import Batcher, NoObserver, Run, ServingObserver, Vector
+from eml.serving.batching import ClosingError as ClosingError
+from eml.serving.batching import DeadlineError as DeadlineError
+from eml.serving.batching import QueueFullError as QueueFullError
+from eml.serving.checks import check_classify, check_items, check_search, check_texts, item_problem
+from eml.serving.decoding import decode_served
+from eml.serving.limits import ServingLimits
+from eml.serving.opening import open_served
+from eml.serving.work_threads import WorkThreads
+
+if TYPE_CHECKING:
+    from eml.inference.any_model import AnyModel
+    from eml.serving.served_index import ServedIndex
+
+Output = TypeVar("Output")
+IMAGE, OWN, TEXT = "image", "own", "text"
+"""Kinds of a batch: queries, images for the index where another model embeds these, texts."""
+HEALTHY_FOR = 1.0
+"""Seconds for which a check of the health counts."""
+
+
+class ServingEngine:
+    """A model, and an index where there is one, that answer many clients at once.
+
+    Its coroutines may be awaited in any event loop; none blocks it. Images are decoded in a few threads, the network
+    runs in one, the index is read in one and changed in one. `open` makes one by name.
+
+    Args:
+        model: What embeds.
+        index: What is searched; None: embeddings alone.
+        name: In answers.
+        limits: Bounds of requests and of the queue.
+        notes: What to know of the model.
+    """
+
+    def __init__(
+        self,
+        model: AnyModel,
+        index: ServedIndex | None = None,
+        *,
+        name: str = "",
+        limits: ServingLimits | None = None,
+        notes: tuple[str, ...] = (),
+    ) -> None:
+        self.model, self.index, self.limits = model, index, limits or ServingLimits()
+        self._name, self._notes = name or model.backbone, notes
+        runs: dict[str, Run] = {IMAGE: embeds_by(model), TEXT: lambda texts: list(model.embed_text(texts))}
+        if index is not None:
+            runs[OWN] = lambda pixels: embeds_by(index.own_model())(pixels)
+        self._batcher = Batcher(runs, self.limits, NoObserver())
+        self._reading, self._writing = WorkThreads("search"), WorkThreads("change")
+        self._check: tuple[float, Future[Vector]] | None = None
+        self._takes_text = model.takes_text
+
+    @classmethod
+    def open(
+        cls,
+        source: Path | str,
+        *,
+        model: str | None = None,
+        device: str = "auto",
+        limits: ServingLimits | None = None,
+        onnx: bool | None = None,
+    ) -> Self:
+        """Open what is served, and embed one image, so that what cannot work fails now.
+
+        Args:
+            source: An index's folder, a run, a checkpoint, a file of eml export or timm:NAME.
+            model: For an index: what embeds the queries in place of its own model, as `Index.open` takes it.
+            device: auto, cpu, cuda, cuda:N or mps.
+            limits: Bounds of requests and of the queue.
+            onnx: Whether a proven export of the model, model.onnx beside the checkpoint or in the index's folder,
+                embeds in its place: True: it must be there; None: where it is there and its package is installed.
+
+        Raises:
+            DataError: The index is damaged.
+            CheckpointError: The model cannot be loaded, or is not that of the index.
+            ConfigError: The arguments do not fit together, or a package is missing.
+        """
+        opened = open_served(source, model, device, onnx=onnx)
+        engine = cls(opened.model, opened.index, name=opened.name, limits=limits, notes=opened.notes)
+        embeds_by(opened.model)([decode_served(_drawn(), opened.model.preprocess, engine.limits)])
+        return engine
+
+    @property
+    def observer(self) -> ServingObserver:
+        """Who is told of batches, the queue, answers and refusals."""
+        return self._batcher.observer
+
+    @observer.setter
+    def observer(self, observer: ServingObserver) -> None:
+        self._batcher.observer = observer
+
+    @cached_property
+    def _model_facts(self) -> EngineFacts:
+        model = self.model
+        is_exported = isinstance(model, ExportedModel)
+        return EngineFacts(
+            name=self._name,
+            fingerprint=model.fingerprint.digest,
+            size=model.size,
+            shape=model.preprocess.shape,
+            backbone=model.backbone,
+            precision=model.precision,
+            runtime=model.runtime.name if isinstance(model, ExportedModel) else "torch",
+            device="cpu" if is_exported else str(model.device),
+            has_index=self.index is not None,
+            takes_text=self._takes_text,
+            calibrated=self.index is not None and self.index.state().is_calibrated,
+            notes=self._notes,
+        )
+
+    @property
+    def facts(self) -> EngineFacts:
+        """The facts of what is served, as they were when it was opened."""
+        return self._model_facts
+
+    @property
+    def generation(self) -> int | None:
+        """The generation of the index now; None without an index."""
+        return None if self.index is None else self.index.generation
+
+    @property
+    def queue_depth(self) -> int:
+        """The number of images and texts that wait or are computed."""
+        return self._batcher.depth
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether new requests are refused."""
+        return self._batcher.is_closing
+
+    def retry_after(self) -> float:
+        """Return the seconds in which what waits will be done, by the measured rate."""
+        return self._batcher.retry_after()
+
+    async def index_state(self) -> ServedIndexState:
+        """Return the state of the index now.
+
+        Raises:
+            DataError: There is no index.
+        """
+        index = self._own_index()
+        return await asyncio.to_thread(index.state)
+
+    async def embed(
+        self, images: Sequence[ServedImage], texts: Sequence[str] = (), *, dimensions: int | None = None
+    ) -> EmbeddingsReply:
+        """Return the embeddings of images, then of texts.
+
+        Args:
+            images: The images.
+            texts: Texts, for a model that takes them.
+            dimensions: The first numbers of each embedding, brought to unit length again; None: all.
+
+        Raises:
+            ConfigError: There is nothing to embed, or too much; the model takes no texts; `dimensions` is out of range.
+            QueueFullError: The queue has no room.
+            DeadlineError: It took too long.
+            ClosingError: The engine ends.
+        """
+        async with self._answering("embed", images, texts):
+            if dimensions is not None and not 1 <= dimensions <= self.model.size:
+                text = f"dimensions must be 1 to {self.model.size:,}, the embedding size, got {dimensions:,}"
+                raise ConfigError(text, code="out-of-range", parameter="dimensions")
+            items = await self._embedded(images, texts)
+            if dimensions is not None:
+                items = [_cut(item, dimensions) for item in items]
+            return EmbeddingsReply(self.facts.fingerprint, tuple(items))
+
+    async def search(
+        self,
+        images: Sequence[ServedImage],
+        texts: Sequence[str] = (),
+        *,
+        k: int = 5,
+        where: str | None = None,
+        per_class: bool = False,
+    ) -> SearchReply:
+        """Return the nearest images of the index for each image, then for each text; see `Index.search`.
+
+        Args:
+            images: The images.
+            texts: Texts, for a model that takes them; their answers have no probabilities.
+            k: Neighbours of each.
+            where: A condition on the images.
+            per_class: Whether only the nearest image of each class is given.
+
+        Raises:
+            DataError: There is no index, or it is damaged.
+            ConfigError: The condition cannot be understood; otherwise as `embed`.
+        """
+        async with self._answering("search", images, texts):
+            index = self._own_index()
+            check_search(k, where, self.limits)
+            if where is not None:
+                await self._in(self._reading, partial(index.check_condition, where))
+            items = await self._embedded(images, texts)
+            parts = items[: len(images)], items[len(images) :]
+            return await self._in(self._reading, partial(index.search, *parts, k, where, per_class=per_class))
+
+    async def classify(self, images: Sequence[ServedImage], *, unknown_share: float | None = None) -> ClassifyReply:
+        """Return the class of each image, with its probability, and whether it counts as unknown; see `Index.classify`.
+
+        Args:
+            images: The images.
+            unknown_share: The share of images of no class that is expected; None: that of the calibration.
+
+        Raises:
+            DataError: There is no index, or it is damaged.
+            ConfigError: `unknown_share` is out of range; otherwise as `embed`.
+        """
+        async with self._answering("classify", images):
+            index = self._own_index()
+            check_classify(unknown_share)
+            items = await self._embedded(images)
+            reply = await self._in(self._reading, partial(index.classify, items, unknown_share))
+            unknown = [item.unknown for item in reply.items if item.unknown is not None]
+            if unknown:
+                self.observer.unknown(sum(unknown), len(unknown))
+            return reply
+
+    async def add(
+        self,
+        images: Sequence[ServedImage],
+        labels: str | Sequence[str],
+        file_names: Sequence[str] | None = None,
+    ) -> ChangeReply:
+        """Add images to the index, as one change; those that cannot be read or are there already are left out.
+
+        Args:
+            images: The images.
+            labels: One for each, or one for all; an empty one is none.
+            file_names: Their names in the index, relative ones; None: those of the images, where they are such names.
+
+        Raises:
+            DataError: There is no index, it cannot be written, or there are not as many labels as images.
+            CheckpointError: The index's own model is gone.
+        """
+        async with self._answering("add", images):
+            index = self._own_index()
+            all_labels = [labels] * len(images) if isinstance(labels, str) else list(labels)
+            names = [image.name for image in images] if file_names is None else list(file_names)
+            for values, parameter in ((all_labels, "labels"), (names, "file_names")):
+                if len(values) != len(images):
+                    text = f"{len(images):,} images and {len(values):,} {parameter}; give one for each image"
+                    raise DataError(text, code="wrong-shape", parameter=parameter)
+                check_texts(values, self.limits, parameter, may_be_empty=True)
+            names = [_index_name(name, must_fit=file_names is not None) for name in names]
+            await self._in(self._writing, index.own_model)
+            items = await self._embed_images(images, OWN)
+            contents = [bytes_digest(image.data) for image in images]
+            return await self._in(self._writing, partial(index.add, items, contents, all_labels, names), is_change=True)
+
+    async def remove(
+        self, *, labels: Sequence[str] = (), file_names: Sequence[str] = (), ids: Sequence[int] = ()
+    ) -> ChangeReply:
+        """Remove the images of these classes, file names and ids, as one change.
+
+        Raises:
+            DataError: There is no index, or it has no such image; nothing is removed then.
+            ConfigError: Nothing is named.
+        """
+        async with self._answering("remove"):
+            index = self._own_index()
+            if not (labels or file_names or ids):
+                text = "name what to remove, by `labels`, `file_names` or `ids`"
+                raise ConfigError(text, code="missing-key", parameter="labels")
+            check_texts(labels, self.limits, "labels", may_be_empty=True)
+            check_texts(file_names, self.limits, "file_names")
+            return await self._in(self._writing, partial(index.remove, labels, file_names, ids), is_change=True)
+
+    async def is_healthy(self) -> bool:
+        """Return whether an image is embedded in time; one check at a time, which counts for a second.
+
+        It takes no room in the queue: a server that has much to do is healthy.
+        """
+        if self.is_closing:
+            return False
+        now, check = time.monotonic(), self._check
+        if check is None or (check[1].done() and now - check[0] > HEALTHY_FOR):
+            prepare = partial(decode_served, _drawn(), self.model.preprocess, self.limits)
+            check = self._check = now, self._batcher.submit(IMAGE, prepare)
+        outcome = asyncio.wrap_future(check[1])
+        await asyncio.wait([outcome], timeout=self.limits.seconds)
+        return outcome.done() and outcome.exception() is None
+
+    def refuse_new(self) -> None:
+        """Refuse new requests with a ClosingError; those that came before are answered."""
+        self._batcher.refuse_new()
+
+    async def close(self) -> None:
+        """Refuse new requests, answer those that came before, and end the threads; a second call does nothing."""
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        self._batcher.refuse_new()
+        for threads in (self._batcher, self._reading, self._writing):
+            threads.close()
+        if self.index is not None:
+            self.index.close()
+
+    @asynccontextmanager
+    async def _answering(
+        self, kind: str, images: Sequence[ServedImage] = (), texts: Sequence[str] = ()
+    ) -> AsyncIterator[None]:
+        """Hold room in the queue in the block, let it end in time, and tell the observer how it went."""
+        begun = time.perf_counter()
+        try:
+            if kind != "remove":
+                check_items(len(images), len(texts), self.limits)
+                check_texts(texts, self.limits, "text")
+            size = sum(len(image.data) for image in images) + sum(map(len, texts))
+            with self._batcher.room(max(1, len(images) + len(texts)), size):
+                try:
+                    async with asyncio.timeout(self.limits.seconds):
+                        yield
+                except TimeoutError as error:
+                    text = f"not done within {self.limits.seconds:g} s; send fewer images at once, or try again later"
+                    raise DeadlineError(text, code="deadline") from error
+        except EmlError as error:
+            self.observer.refused(error.code)
+            raise
+        self.observer.answered(kind, time.perf_counter() - begun)
+
+    async def _embedded(self, images: Sequence[ServedImage], texts: Sequence[str] = ()) -> list[EmbeddedItem]:
+        """Return the embeddings of images, then of texts."""
+        names = [" ".join(text.split()) for text in texts]
+        if names and not self._takes_text:
+            raise ConfigError(
+                "the model has no text tower, so it embeds images alone", code="no-text-tower", parameter="text"
+            )
+        vectors = self._batcher.run(TEXT, [partial(str, name) for name in names])
+        items, outcomes = await asyncio.gather(self._embed_images(images, IMAGE), vectors)
+        return items + [_item(name, outcome) for name, outcome in zip(names, outcomes, strict=True)]
+
+    async def _embed_images(self, images: Sequence[ServedImage], kind: str) -> list[EmbeddedItem]:
+        model = self.model if kind == IMAGE or self.index is None else self.index.own_model()
+        prepares = [
+            partial(decode_served, image, model.preprocess, self.limits) for image in images if image.problem is None
+        ]
+        outcomes = iter(await self._batcher.run(kind, prepares))
+        return [
+            _item(image.name, next(outcomes))
+            if image.problem is None
+            else EmbeddedItem(image.name, None, image.problem)
+            for image in images
+        ]
+
+    def _own_index(self) -> ServedIndex:
+        if self.index is None:
+            text = "a model is served, without an index to search; serve the folder of an index"
+            raise DataError(text, code="not-an-index")
+        return self.index
+
+    async def _in(self, threads: WorkThreads, function: Callable[[], Output], *, is_change: bool = False) -> Output:
+        """Return what a function returns in a thread. A change that has begun is waited for, also past the deadline."""
+        future = threads.submit(function)
+        waiting = asyncio.wrap_future(future)
+        return await (asyncio.shield(waiting) if is_change else waiting)
+
+
+def embeds_by(model: AnyModel) -> Run:
+    """Return what computes the embeddings of a batch of pixels (H, W, 3); of one image the same bits as `embed`."""
+    if isinstance(model, ExportedModel):
+        if model.precision == "int8":  # of dynamic ranges: an embedding would depend on the images beside it
+            return lambda pixels: [model.embed_arrays(image[None])[0] for image in pixels]
+        return lambda pixels: list(model.embed_arrays(np.stack(pixels)))
+
+    def run(pixels: list[Any]) -> list[Vector]:
+        import torch
+
+        return list(model.embed_pixels(torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)).numpy())
+
+    return run
+
+
+def _item(name: str, outcome: Vector | BaseException) -> EmbeddedItem:
+    if isinstance(outcome, BaseException):
+        return EmbeddedItem(name, problem=item_problem(outcome))
+    return EmbeddedItem(name, outcome)
+
+
+def _cut(item: EmbeddedItem, dimensions: int) -> EmbeddedItem:
+    """Return the first numbers of an embedding, of unit length."""
+    if item.embedding is None:
+        return item
+    part = item.embedding[:dimensions]
+    length = float(np.linalg.norm(part))
+    return EmbeddedItem(item.name, part / np.float32(length or 1.0))
+
+
+def _index_name(name: str, *, must_fit: bool) -> str:
+    """Return the name of an image in the index; empty where the client's own name of it is none."""
+    if not name or stays_below(name):
+        return name
+    if must_fit:
+        text = "a file name must be relative and lead to no folder above"
+        raise DataError(text, code="invalid-value", parameter="file_names")
+    return ""
+
+
+def _drawn() -> ServedImage:
+    """Return a real image, drawn with colours in both directions, as a PNG."""
+    across = np.linspace(0, 255, 64, dtype=np.uint8)
+    pixels = np.stack(np.broadcast_arrays(across, across[:, None], across[::-1]), axis=-1)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return ServedImage("health", file.getvalue())

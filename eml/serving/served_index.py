@@ -1,0 +1,232 @@
+"""An index as a server uses it: answers of one generation each, and changes of one writer at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import torch
+
+from eml.images.locate import stays_below
+from eml.indexing.adding import ROOT
+from eml.indexing.answers import NOWHERE
+from eml.indexing.calibrating import calibrate_if_due
+from eml.indexing.classify import Classifier, LabelledTiles
+from eml.indexing.database import Database
+from eml.indexing.image_rows import OWN
+from eml.indexing.model_record import fingerprint_of, load_model_of
+from eml.indexing.queries import Queries
+from eml.indexing.query_model import refuse_to_add
+from eml.indexing.searching import condition_of, find_neighbours
+from eml.indexing.state import read_fact, read_state
+from eml.indexing.store import IndexStore
+from eml.indexing.stored_calibration import calibration_of
+from eml.models.checkpoint import recorded_unknown_label
+from eml.serving.answers import (
+    ChangedItem,
+    ChangeReply,
+    ClassifyReply,
+    ClassItem,
+    EmbeddedItem,
+    FoundImage,
+    SearchItem,
+    SearchReply,
+    ServedIndexState,
+)
+
+if TYPE_CHECKING:
+    from eml.indexing.answers import ClassifiedImage, NearImage, QueryAnswer
+    from eml.inference.any_model import AnyModel
+    from eml.retrieval.answer_calibration import AnswerCalibration
+
+
+class ServedIndex:
+    """An index that is open three times: for answers, for changes, and for facts, so that none waits for another.
+
+    The methods of answers are called in one thread, those of changes in another one, those of facts in any.
+
+    Args:
+        folder: The index.
+        model: The model that embeds the queries.
+        own_model: What the index's own model is loaded from when images are added, where that is another one.
+        device: To load it on.
+    """
+
+    def __init__(self, folder: Path, model: AnyModel, own_model: str | None = None, device: str = "auto") -> None:
+        self.folder, self.model, self.digest = folder, model, model.fingerprint.digest
+        self.store, self.changes, self._facts = IndexStore.open(folder), IndexStore.open(folder), Database(folder)
+        self.fingerprint = fingerprint_of(self.store)
+        self._own_name, self._device = own_model, device
+        self._own = model if self.digest == self.fingerprint.digest else None
+        self._tiles: tuple[int, LabelledTiles] | None = None
+
+    def close(self) -> None:
+        """Close the files."""
+        for opened in (self.store, self.changes, self._facts):
+            opened.close()
+
+    @property
+    def generation(self) -> int:
+        """The number of changes since the index was made, by any process."""
+        with self._facts.read() as connection:
+            return read_state(connection, self.folder).generation
+
+    def state(self) -> ServedIndexState:
+        """Return the facts that a client may know, of one generation."""
+        with self._facts.read() as connection:
+            state = read_state(connection, self.folder)
+            classes = connection.execute("SELECT COUNT(DISTINCT label) FROM images").fetchone()[0]
+            is_calibrated = read_fact(connection, "calibration", self.folder) != "null"
+        columns = OWN | {column.name: column.kind for column in state.columns if column.name != ROOT}
+        return ServedIndexState(state.generation, state.images, classes, dict(columns), is_calibrated)
+
+    def check_condition(self, where: str) -> None:
+        """Raise a ConfigError unless a condition can be understood."""
+        condition_of(self.store, where)
+
+    def search(
+        self,
+        images: Sequence[EmbeddedItem],
+        texts: Sequence[EmbeddedItem],
+        k: int,
+        where: str | None,
+        *,
+        per_class: bool,
+    ) -> SearchReply:
+        """Return the nearest images of embedded queries, all of one generation."""
+        with self.store.snapshot():
+            calibration = calibration_of(self.store)
+            answers: list[SearchItem] = []
+            for items, are_texts in ((images, False), (texts, True)):
+                queries = _queries(items, self.store.size, are_texts=are_texts)
+                part = find_neighbours(
+                    self.store, queries, k, per_class=per_class, where=where, calibration=calibration
+                )
+                answers += map(_search_item, part, items)
+            return SearchReply(self.digest, self.store.generation, tuple(answers))
+
+    def classify(self, images: Sequence[EmbeddedItem], unknown_share: float | None) -> ClassifyReply:
+        """Return the classes of embedded images, all of one generation."""
+        with self.store.snapshot():
+            generation, calibration = self.store.generation, calibration_of(self.store)
+            if calibration is not None and unknown_share is not None:
+                calibration = calibration.with_unknown_share(unknown_share)
+            classifier = self._classifier(generation, calibration)
+            answers = classifier.classify(_queries(images, self.store.size))
+            return ClassifyReply(self.digest, generation, tuple(map(_class_item, answers, images)))
+
+    def own_model(self) -> AnyModel:
+        """Return the model that the index is made with, which alone adds to it; it is loaded when it is first needed.
+
+        Raises:
+            CheckpointError: It is gone.
+        """
+        if self._own is None:
+            own = load_model_of(self.folder, self.fingerprint, model=self._own_name, device=self._device)
+            refuse_to_add(own, self.fingerprint, self.folder)
+            self._own = own
+        return self._own
+
+    def add(
+        self,
+        images: Sequence[EmbeddedItem],
+        contents: Sequence[str],
+        labels: Sequence[str],
+        file_names: Sequence[str],
+    ) -> ChangeReply:
+        """Add the images that have an embedding, as one change, and return what came of each."""
+        rows = [row for row, image in enumerate(images) if image.embedding is not None]
+        model = self.own_model()
+        results = [ChangedItem(image.name, problem=image.problem) for image in images]
+        added = 0
+        if rows:
+            frame = pd.DataFrame(
+                {
+                    "file_name": [file_names[row] for row in rows],
+                    "label": [_without_unknown(labels[row], model) for row in rows],
+                    "content": [contents[row] for row in rows],
+                    ROOT: "",
+                },
+                dtype=object,
+            )
+            vectors = _stacked([images[row] for row in rows], self.changes.size)
+            done = self.changes.add(vectors, frame, fingerprint=model.fingerprint)
+            there = dict(zip(done.skipped["row"].tolist(), done.skipped["id"].tolist(), strict=True))
+            new = iter(done.ids.tolist())
+            for number, row in enumerate(rows):
+                is_new = number not in there
+                results[row] = ChangedItem(images[row].name, next(new) if is_new else int(there[number]), added=is_new)
+            added = len(done.ids)
+        is_calibrated = bool(added) and calibrate_if_due(self.changes, model)
+        return ChangeReply(
+            self.fingerprint.digest,
+            self.changes.generation,
+            len(self.changes),
+            added=added,
+            calibrated=is_calibrated,
+            items=tuple(results),
+        )
+
+    def remove(self, labels: Sequence[str], file_names: Sequence[str], ids: Sequence[int]) -> ChangeReply:
+        """Remove images, as one change.
+
+        Raises:
+            DataError: The index has no image of a label, file name or id; nothing is removed.
+        """
+        removed = self.changes.remove(labels=labels, file_names=file_names, ids=ids)
+        return ChangeReply(self.fingerprint.digest, self.changes.generation, len(self.changes), removed=removed)
+
+    def _classifier(self, generation: int, calibration: AnswerCalibration | None) -> Classifier:
+        """Return what gives images their classes; the codes of the classes are kept while the index stays as it is."""
+        if self._tiles is None or self._tiles[0] != generation:
+            self._tiles = (generation, LabelledTiles(self.store))
+        return Classifier(self.store, calibration, self._tiles[1])
+
+
+def _without_unknown(label: str, model: AnyModel) -> str:
+    """Return a label, empty where it is the one that the model's training gave to images of unknown identity."""
+    facts = getattr(model, "facts", None)
+    recorded = facts.unknown_label if facts else recorded_unknown_label(model.folder) if model.folder else None
+    return "" if label == recorded else label
+
+
+def _stacked(items: Sequence[EmbeddedItem], size: int) -> torch.Tensor:
+    vectors = [torch.from_numpy(item.embedding) for item in items if item.embedding is not None]
+    return torch.stack(vectors) if vectors else torch.zeros(0, size)
+
+
+def _queries(items: Sequence[EmbeddedItem], size: int, *, are_texts: bool = False) -> Queries:
+    return Queries(
+        names=[item.name for item in items],
+        places=[NOWHERE] * len(items),
+        embeddings=_stacked(items, size),
+        rows=[row for row, item in enumerate(items) if item.embedding is not None],
+        problems={},
+        are_texts=are_texts,
+    )
+
+
+def _search_item(answer: QueryAnswer, item: EmbeddedItem) -> SearchItem:
+    return SearchItem(answer.query, tuple(map(_near, answer)), answer.is_text, item.problem)
+
+
+def _near(image: NearImage) -> FoundImage:
+    name = image.file_name if image.file_name and stays_below(image.file_name) else None
+    return FoundImage(image.rank, image.label, image.cosine, image.probability, name, image.id)
+
+
+def _class_item(answer: ClassifiedImage, item: EmbeddedItem) -> ClassItem:
+    return ClassItem(
+        image=item.name,
+        label=answer.label,
+        probability=answer.probability,
+        runner_up=answer.runner_up,
+        runner_up_probability=answer.runner_up_probability,
+        margin=answer.margin,
+        cosine=answer.cosine,
+        unknown=answer.unknown,
+        reason=answer.reason,
+        problem=item.problem,
+    )
