@@ -98,6 +98,20 @@ def test_a_threshold_is_found_kept_in_the_checkpoint_and_used(
     assert not model.matches(first, near, threshold=cosine + 1e-4)
     assert model.matches(first, far) == (float(embeddings[0] @ embeddings[25]) >= model.threshold)
 
+    with Image.open(plot) as image:
+        assert image.size > (800, 500)
+
+
+@pytest.mark.wide
+@pytest.mark.usefixtures("one_scoring")
+def test_an_evaluation_and_a_second_calibration_know_the_first(
+    checkpoint: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["calibrate", str(checkpoint), "--data", str(photos), "--json"]
+    assert main([*words, "--pair-far", "0.05"]) == 0
+    kept = json.loads((checkpoint / "calibration.json").read_text())
+    calibration = eml.load(checkpoint, device="cpu").calibration
+    capsys.readouterr()
     evaluate = ["evaluate", str(checkpoint), "--no-report", "--json", "--out"]
     for source, same in ((photos, True), (shutil.copytree(photos, tmp_path / "copy"), False)):
         (source / "dataset_info.csv").write_text((photos / "dataset_info.csv").read_text() + ("" if same else "\n"))
@@ -112,12 +126,9 @@ def test_a_threshold_is_found_kept_in_the_checkpoint_and_used(
     assert "accepted queries of unknown classes" in capsys.readouterr().out  # in the words of calibrate
     facts = json.loads((tmp_path / "out" / "dataset_info" / "metrics.json").read_text())
     assert facts["comparison"]["against"] == "timm:test_resnet"
-
-    with Image.open(plot) as image:
-        assert image.size > (800, 500)
     assert main([*words, "--precision", "0.6"]) == 0  # eml's own files are replaced, and it is said
     assert "replaced" in capsys.readouterr().err
-    assert eml.load(checkpoint).calibration != model.calibration
+    assert eml.load(checkpoint).calibration != calibration
     assert main([word for word in [*words, "--pair-far", "0.05", "--strict"] if word != "--json"]) == 0
     assert "held-out classes, 10 times half of them" in capsys.readouterr().out
     assert eml.load(checkpoint).threshold == kept["threshold"]["high"] > kept["threshold"]["value"]
@@ -242,6 +253,7 @@ def test_a_calibration_that_cannot_be_trusted_is_an_error_only_when_it_is_used(
         eml.load(checkpoint).calibration  # noqa: B018
 
 
+@pytest.mark.usefixtures("one_scoring")
 def test_an_index_calibrates_answers_by_its_own_images_and_those_of_the_set(
     checkpoint: Path, photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -52,28 +52,24 @@ def pasting(capsys: pytest.CaptureFixture[str]) -> Pasting:
     return Pasting(capsys)
 
 
-def test_the_next_commands_lead_from_a_folder_to_an_evaluation(pasting: Pasting, tmp_path: Path) -> None:
-    photos = draw(tmp_path / "it's my photos", classes=8, per_class=8)
+def test_the_next_commands_lead_from_a_relative_folder_to_an_evaluation(
+    pasting: Pasting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    photos = draw(Path("it's my photos"), classes=8, per_class=8)
     names = pasting.follow(f"eml scan {shlex.quote(str(photos))}")
     assert names == ["scan", "filter", "split", "kfold", "init", "train", "evaluate"]
     again = pasting.follow(f"eml scan {shlex.quote(str(photos))}")
     assert again == ["scan", "filter", "split", "kfold"], "no config or run is replaced"
 
 
+@pytest.mark.wide
 @pytest.mark.usefixtures("one_scoring")
 def test_with_enough_classes_a_threshold_follows_the_evaluation(pasting: Pasting, tmp_path: Path) -> None:
     photos = draw(tmp_path / "photos", classes=40, per_class=8)
     for line in (f"scan {photos}", f"split {photos} --by alternate", f"init {photos}"):
         pasting.run(f"eml {line}")
     assert pasting.follow(f"eml train {photos}") == ["train", "evaluate", "calibrate", "index", "search"]
-
-
-def test_they_do_so_from_relative_folders_too(
-    pasting: Pasting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    draw(Path("photos"), classes=8, per_class=8)
-    assert pasting.follow("eml scan photos")[:7] == ["scan", "filter", "split", "kfold", "init", "train", "evaluate"]
 
 
 def test_they_do_so_with_tables_elsewhere(pasting: Pasting, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest
 
 from eml.cli.app import main
 from eml.cli.launching import _code as exit_code
-from eml.cli.launching import report_error_once
+from eml.cli.launching import launch, report_error_once
 from eml.config import dump
 from eml.dataset.table import Table
 from eml.distributed.processes import SINGLE_PROCESS, Processes
@@ -45,6 +46,29 @@ def eml(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.xdist_group("processes")
 @pytest.mark.slow
+def test_two_processes_train_as_one_and_tell_once(plain: RunConfig, table: Table, tmp_path: Path) -> None:
+    fit(plain, table)
+    file = tmp_path / "two.yaml"
+    file.write_text(dump(changed(plain, output=tmp_path / "two")))
+    first, second = process_group.run(2, [{"arguments": ["train", file]}], tmp_path)
+    assert first[0] == 0, first[1]
+    assert first[1].count("epoch   1") == 1
+    assert "arning" not in first[1].replace("warning: No query changed", "")
+    assert second == (0, "")
+    compare_with_one(tmp_path / "two", plain)
+
+
+def compare_with_one(folder: Path, plain: RunConfig) -> None:
+    """Assert that the run of two processes is that of one."""
+    assert_near(folder, plain.output)
+    first = [(run / "metrics.jsonl").read_bytes().splitlines()[0] for run in (folder, plain.output)]
+    assert first[0] == first[1], "of the same network a validation is the same to the last bit"
+    facts = json.loads((folder / "run.json").read_text())
+    assert (facts["processes"], facts["batch_per_process"]) == (2, 3)
+
+
+@pytest.mark.wide
+@pytest.mark.xdist_group("processes")
 def test_devices_2_trains_as_one_process_and_tells_once(plain: RunConfig, table: Table, tmp_path: Path) -> None:
     fit(plain, table)
     file = tmp_path / "two.yaml"
@@ -54,11 +78,26 @@ def test_devices_2_trains_as_one_process_and_tells_once(plain: RunConfig, table:
     assert json.loads(done.stdout)["folder"] == str(tmp_path / "two")
     assert done.stderr.count("epoch   1") == 1
     assert "arning" not in done.stderr.replace("warning: No query changed", "")
-    assert_near(tmp_path / "two", plain.output)
-    first = [(run / "metrics.jsonl").read_bytes().splitlines()[0] for run in (tmp_path / "two", plain.output)]
-    assert first[0] == first[1], "of the same network a validation is the same to the last bit"
-    facts = json.loads((tmp_path / "two" / "run.json").read_text())
-    assert (facts["processes"], facts["batch_per_process"]) == (2, 3)
+    compare_with_one(tmp_path / "two", plain)
+
+
+@pytest.mark.xdist_group("processes")
+def test_the_launcher_runs_the_same_command_in_each_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("OMP_NUM_THREADS", "TORCH_ELASTIC_SHUTDOWN_TIMEOUT"):  # which it sets
+        monkeypatch.setenv(name, "1")
+    child = (
+        "import os\nprint(os.environ['RANK'], os.environ['WORLD_SIZE'], sys.argv[1:])\nsys.exit(2 * int(sys.argv[2]))"
+    )
+    monkeypatch.setattr("eml.cli.launching._CHILD", child)
+    for code in (0, 1):
+        monkeypatch.setattr(sys, "argv", ["eml", "train", "--devices", "2", str(code)])
+        with pytest.raises(SystemExit) if code else nullcontext() as end:
+            launch(2)
+        shown, expected = capfd.readouterr().out.splitlines(), {f"{rank} 2 ['train', '{code}']" for rank in (0, 1)}
+        assert set(shown) <= expected if code else sorted(shown) == sorted(expected)  # the first that fails ends all
+    assert end.value.code == 2  # type: ignore[union-attr]
 
 
 @pytest.mark.wide
