@@ -78,7 +78,6 @@ TESTED_THROUGH = {
     "inference/exported/names": "inference/test_any_model",
     "exporting/texts/graph": "exporting/texts/test_tower",
     "exporting/texts/samples": "exporting/texts/test_proof",
-    "inference/exported/onnx_session": "exporting/formats/test_onnx",
     "inference/exported/text_facts": "exporting/texts/test_tower",
     "inference/exported/texts": "exporting/texts/test_tower",
     "inference/text_inputs": "models/test_text_tower",

@@ -9,10 +9,15 @@ from numpy.typing import NDArray
 from eml.errors import CheckpointError, ConfigError, message_lines
 
 OUTPUT = "embedding"
+_SPINNING = "session.intra_op.allow_spinning"
 
 
 def open_session(path: Path, threads: int | None = None) -> Any:
     """Return a session of an ONNX file.
+
+    Its threads sleep while they have nothing to do. As onnxruntime has them they spin, and take the processor from
+    whatever decodes the images meanwhile: on two cores that other work shared, 53 images per processor second in place
+    of 77, and no fewer milliseconds for one image or sixteen.
 
     Args:
         path: The file.
@@ -29,6 +34,7 @@ def open_session(path: Path, threads: int | None = None) -> Any:
         raise ConfigError(text, code="missing-package", parameter="checkpoint") from error
     options: Any = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors; they are raised too
+    options.add_session_config_entry(_SPINNING, "0")
     if threads is not None:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1

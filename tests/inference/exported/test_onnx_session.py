@@ -1,0 +1,37 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eml.errors import CheckpointError
+from eml.inference.exported.onnx_session import OUTPUT, open_session, run_session
+
+onnx = pytest.importorskip("onnx", reason="the extra `onnx` is not installed")
+pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed")
+
+
+def doubling(path: Path) -> Path:
+    """Write a network that doubles its numbers."""
+    values = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch", 2]) for name in ("x", OUTPUT)]
+    node = onnx.helper.make_node("Add", ["x", "x"], [OUTPUT])
+    graph = onnx.helper.make_graph([node], "doubling", values[:1], values[1:])
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10), path)
+    return path
+
+
+@pytest.mark.parametrize("threads", [None, 1, 2])
+def test_threads_that_have_nothing_to_do_leave_the_processor_to_others(threads: int | None, tmp_path: Path) -> None:
+    session = open_session(doubling(tmp_path / "model.onnx"), threads)
+    assert session.get_session_options().get_session_config_entry("session.intra_op.allow_spinning") == "0"
+    numbers = np.array([[1, 2], [3, 4], [5, 6]], np.float32)
+    assert np.array_equal(run_session(session, numbers, tmp_path, "images"), 2 * numbers)
+
+
+def test_a_damaged_file_and_inputs_of_another_shape_are_our_errors(tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.onnx"
+    damaged.write_bytes(b"no network")
+    with pytest.raises(CheckpointError, match="onnxruntime cannot load it"):
+        open_session(damaged)
+    session = open_session(doubling(tmp_path / "model.onnx"))
+    with pytest.raises(CheckpointError, match="cannot run it on 1 images"):
+        run_session(session, np.zeros((1, 3), np.float32), tmp_path, "images")
