@@ -16,6 +16,7 @@ _PLACES = {
     "kfold": "eml.commands.kfold",
     "audit": "eml.commands.audit",
     "report": "eml.commands.report",
+    "pack": "eml.commands.pack",
     "backbones": "eml.commands.backbones",
     "probe": "eml.commands.probe",
     "init": "eml.commands.init",

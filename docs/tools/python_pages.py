@@ -20,7 +20,7 @@ FUNCTIONS = {
     "data": (
         "Data",
         "Folders, tables, splits and folds.",
-        ("scan", "protocol", "merge", "filter", "split", "kfold", "audit", "report", "fill_cache"),
+        ("scan", "protocol", "merge", "filter", "split", "kfold", "audit", "report", "pack", "fill_cache"),
     ),
     "training": (
         "Training",

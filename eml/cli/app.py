@@ -36,7 +36,7 @@ from eml.stopping import guarded
 # Module eml/cli/display/NAME.py has the command as `terminal`: a Terminal, a TerminalGroup of several, a function, or a
 # typer.Typer. Listed in the order of the pipeline.
 COMMANDS = (
-    *("scan", "protocol", "merge", "filter", "split", "kfold", "audit", "report"),
+    *("scan", "protocol", "merge", "filter", "split", "kfold", "audit", "report", "pack"),
     *(
         "backbones",
         "probe",

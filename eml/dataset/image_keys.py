@@ -1,6 +1,7 @@
 """Keys of images, 64 bits each, by which an image is recognised in another table whatever its name and label."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from eml.dataset.recorded_content import current_content
 from eml.dataset.table import Table
 from eml.errors import DataError
 from eml.files import digest
+from eml.images.packed.members import member_digest
 from eml.progress import Report
 from eml.threads import in_order
 
@@ -80,7 +82,7 @@ def is_known(keys: Keys, known: Keys) -> NDArray[np.bool_]:
 def _keys_of_files(table: Table, names: list[str], progress: Callable[[int], None] | None) -> Keys:
     hashes = []
     try:
-        for content in in_order(lambda name: digest(table.root / name), names):
+        for content in in_order(lambda name: _digest(table.root / name), names):
             hashes.append(content)
             if progress:
                 progress(1)
@@ -88,6 +90,10 @@ def _keys_of_files(table: Table, names: list[str], progress: Callable[[int], Non
         problem = f"{table.name}: {names[len(hashes)]!r} cannot be read: {error.strerror or error}"
         raise DataError(problem, code="missing-image") from error
     return _as_keys(hashes)
+
+
+def _digest(path: Path) -> str:
+    return member_digest(path) or digest(path)
 
 
 def _as_keys(hashes: list[str]) -> Keys:

@@ -15,6 +15,7 @@ from eml.dataset.table_names import is_csv
 from eml.errors import Problem
 from eml.files import LONGEST_NAME, NO_PATH
 from eml.images.locate import LEAVES_ROOT, OUTSIDE, is_image_name, stays_within
+from eml.images.packed.members import is_member
 
 RowProblems = list[tuple[int, str]]
 """(row, text), the text as a rule a `Problem` with its code. Row −1 is the table as a whole."""
@@ -113,7 +114,7 @@ def _files_in(root: Path, folder: str) -> set[str]:
 
 def _is_file(path: Path) -> bool:
     try:
-        return path.is_file()
+        return path.is_file() or is_member(path)
     except (OSError, ValueError):  # too long with its root, or no path at all
         return False
 

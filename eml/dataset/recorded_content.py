@@ -15,6 +15,7 @@ from eml.dataset.sidecar import first_written
 from eml.dataset.table import Table, read_columns, read_file_names
 from eml.errors import DataError
 from eml.files import digest
+from eml.images.packed.members import member_digest, member_state
 from eml.progress import Report
 from eml.threads import in_order
 
@@ -119,14 +120,29 @@ def _states(
     """Return (N,) whether a file is there, and (N,) whether it has another size or was written later."""
     there, doubtful = np.zeros(len(paths), bool), np.zeros(len(paths), bool)
     for number, (path, size) in enumerate(zip(paths, sizes.tolist(), strict=True)):
-        try:
-            state = os.stat(path)  # noqa: PTH116 - a Path for each of a million is slow
-        except (OSError, ValueError):
+        state = _state(path)
+        if state is None:
             continue
+        bytes_now, time = state
         there[number] = True
-        is_other_size = size == size and state.st_size != size  # NaN: none is recorded
-        doubtful[number] = is_other_size or (written is not None and state.st_mtime_ns > written)
+        is_other_size = size == size and bytes_now not in (size, None)  # NaN: none is recorded
+        doubtful[number] = is_other_size or (written is not None and time > written)
     return there, doubtful
+
+
+def _state(path: str) -> tuple[int | None, int] | None:
+    """Return a file's bytes, None where they are not known, and the time of its last change; None for no file."""
+    try:
+        state = os.stat(path)  # noqa: PTH116 - a Path for each of a million is slow
+        return state.st_size, state.st_mtime_ns
+    except NotADirectoryError:
+        pass
+    except (OSError, ValueError):
+        return None
+    try:
+        return member_state(path)
+    except OSError:
+        return None
 
 
 def _wrong_probe(paths: list[str], hashes: NDArray[np.object_], files: NDArray[np.intp]) -> int | None:
@@ -148,14 +164,14 @@ def _read(paths: list[str], progress: Progress | None = None) -> list[str]:
 
 
 def _hash(path: str) -> str:
+    state = _state(path)
     try:
-        state = os.stat(path)  # noqa: PTH116
-        return _hash_of(path, state.st_size, state.st_mtime_ns)
+        return "" if state is None else _hash_of(path, *state)
     except (OSError, ValueError):
         return ""
 
 
 @lru_cache(2**16)
-def _hash_of(path: str, size: int, time: int) -> str:
+def _hash_of(path: str, size: int | None, time: int) -> str:
     """Return the hash of a file, read once while its size and time stay: several parts of a command ask for it."""
-    return digest(Path(path))
+    return member_digest(path) or digest(Path(path))

@@ -15,6 +15,7 @@ The content of a file decides, not its name:
 import math
 import os
 from pathlib import Path
+from typing import IO
 
 from PIL import Image
 
@@ -31,6 +32,7 @@ from eml.images.opening import DecodedImage as DecodedImage
 from eml.images.opening import OpenedImage as OpenedImage
 from eml.images.opening import flattened, of_pillow, orientation, size_of, transposed, turned
 from eml.images.opening import open_image as open_image
+from eml.images.packed.members import Member, open_member, read_member, split_member
 
 MAX_BYTES = 2**29
 """Files with more bytes are refused unread."""
@@ -131,8 +133,7 @@ def shown_size(path: Path) -> tuple[int, int]:
     Raises ImageError for a file that is not a usable image.
     """
     try:
-        refuse_pipe(path)
-        with path.open("rb") as file, quiet_pillow:
+        with _opened(path) as file, quiet_pillow:
             image = identify(file, path)
             turn = orientation(image)
             if image.format in JPEG or turn == 1:
@@ -148,8 +149,7 @@ def shown_size(path: Path) -> tuple[int, int]:
 def has_transparency(path: Path) -> bool:
     """Return whether the image may have transparent pixels, by its header. False for a file that is not an image."""
     try:
-        refuse_pipe(path)
-        with path.open("rb") as file, quiet_pillow:
+        with _opened(path) as file, quiet_pillow:
             if file.read(len(_JPEG_START)) == _JPEG_START:
                 return False
             file.seek(0)
@@ -160,6 +160,8 @@ def has_transparency(path: Path) -> bool:
 
 def read(path: Path) -> bytes:
     """Read a file that may be an image. Raises ImageError for an empty file, and unread for a huge one or no image."""
+    if (member := split_member(path)) is not None:
+        return _read_member(member, path)
     try:
         refuse_pipe(path)
         with path.open("rb", buffering=0) as file:
@@ -178,6 +180,29 @@ def read(path: Path) -> bytes:
     if not data:
         raise ImageError(path, "empty", "0 bytes")
     return data
+
+
+def _read_member(member: Member, path: Path) -> bytes:
+    """Read an image inside a packed file, as `read` does a file."""
+    with open_member(member, path) as file:
+        size = file.seek(0, os.SEEK_END)
+        if size > _LARGE:
+            with quiet_pillow:
+                identify(file, path)
+        if size > MAX_BYTES:
+            raise ImageError(path, "too_large", f"{size:,} bytes; at most {MAX_BYTES:,} are read")
+    data = read_member(member, path)
+    if not data:
+        raise ImageError(path, "empty", "0 bytes")
+    return data
+
+
+def _opened(path: Path) -> IO[bytes]:
+    """Open a file that may be an image. Raises OSError, and ImageError for one inside a packed file."""
+    if (member := split_member(path)) is not None:
+        return open_member(member, path)
+    refuse_pipe(path)
+    return path.open("rb")
 
 
 def from_pil(image: Image.Image, background: Background = "contrast") -> Image.Image:

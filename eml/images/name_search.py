@@ -10,7 +10,7 @@ from eml.images.locate import is_image_name, stays_within
 
 SUFFIXES = {
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic", ".heif"),
-    *(".jp2", ".ppm", ".pgm", ".pbm", ".tga", ".mpo"),
+    *(".jp2", ".jxl", ".ppm", ".pgm", ".pbm", ".tga", ".mpo"),
 }
 """Suffixes of images, in lower case."""
 

@@ -34,6 +34,18 @@ def class_of(file_name: str, level: ClassLevel) -> str:
     return "/".join(folders[: int(level)]) if len(folders) >= int(level) else ""
 
 
+def class_of_packed(file_name: str, key: str, level: ClassLevel) -> str:
+    """Return the class of an image inside a packed file that says no label: by the folders of its key, else around it.
+
+    Args:
+        file_name: The packed file, relative to the root.
+        key: The image in it.
+        level: As of `class_of`.
+    """
+    folder = file_name.rpartition("/")[0]
+    return class_of(key if "/" in key or not folder else f"{folder}/{key}", level)
+
+
 def describe_levels(file_names: Sequence[str], level: ClassLevel) -> str | None:
     """Return how many classes each level would give; None where folders lie one level deep or the choice is the same.
 

@@ -8,8 +8,10 @@ from eml.dataset.scanning.hashing import HashKind, content_hash, decode_size, im
 from eml.images.decode import ImageError, open_image, read
 from eml.images.flatten import is_blank
 from eml.images.memory import JPEG
+from eml.images.packed.members import member_state
 
 UNSETTLED = -1
+_UNKNOWN = -1  # bytes of an image inside a packed file that does not say them
 _CLOCK_TICK = 2_000_000_000  # ns; the coarsest clock of a file system, FAT's
 _MAY_CHANGE_UNSEEN = ("missing", "unreadable")  # mended by chmod or a mount, which leave size and time
 
@@ -47,10 +49,10 @@ def inspect_file(root: Path, file_name: str, hash_kind: HashKind | None) -> File
         data = read(path)
         _record_image(record, data, path, hash_kind)
     except ImageError as error:
-        record.reason, record.detail = error.reason, error.detail
+        record.reason, record.detail, record.bytes = error.reason, error.detail, max(0, record.bytes)
         settled = settled and error.reason not in _MAY_CHANGE_UNSEEN
     else:
-        settled = settled and len(data) == record.bytes
+        settled = settled and record.bytes in (len(data), _UNKNOWN)
         record.bytes, record.content = len(data), content_hash(data)
     if not settled:
         record.mtime = UNSETTLED
@@ -64,11 +66,14 @@ def _record_state(record: FileRecord, path: Path) -> bool:
     the clock.
     """
     try:
-        state = path.stat()
+        if (member := member_state(path)) is not None:
+            record.mtime, record.bytes = member.mtime, _UNKNOWN if member.size is None else member.size
+        else:
+            state = path.stat()
+            record.mtime, record.bytes = state.st_mtime_ns, state.st_size
     except OSError:
         return False
-    record.mtime, record.bytes = state.st_mtime_ns, state.st_size
-    return abs(time.time_ns() - state.st_mtime_ns) > _CLOCK_TICK
+    return abs(time.time_ns() - record.mtime) > _CLOCK_TICK
 
 
 def _record_image(record: FileRecord, data: bytes, path: Path, hash_kind: HashKind | None) -> None:

@@ -5,11 +5,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from eml.dataset.scanning.class_level import FIRST, LAST, ClassLevel, class_of
+from eml.dataset.scanning.file_problem import FileProblem as FileProblem
+from eml.dataset.scanning.packed_listing import PackedImages, is_of_packed, missing_files
 from eml.errors import DataError, Problem
 from eml.images.locate import LEAVES_ROOT, OUTSIDE
+from eml.images.packed.members import PACKED_SUFFIXES
 
 # Files that operating systems leave in folders, besides those with a leading dot.
 _LITTER = {
@@ -25,16 +27,6 @@ _TABLES = (".csv", ".tsv", ".parquet")
 _GIVE_CLASS_FOLDERS = "Give the folder that holds one folder of images per class"
 
 
-class FileProblem(NamedTuple):
-    """A row of dataset_errors.csv: a file that cannot be used."""
-
-    file_name: str
-    """POSIX, relative to the root; bytes that are not UTF-8 as \\xNN."""
-    reason: str
-    """eml.images.decode.Reason, or not_in_a_class, outside_dataset, linked_folder, unusable_name."""
-    detail: str
-
-
 @dataclass
 class Listing:
     """The files of a dataset's folder, in the order of their names."""
@@ -44,10 +36,14 @@ class Listing:
     files: list[str] = field(default_factory=list)
     """POSIX, relative to the root; every file in a class, image or not."""
     problems: list[FileProblem] = field(default_factory=list)
+    packed: PackedImages = field(default_factory=PackedImages)
+    """What is known of those of `files` that lie inside packed files."""
 
 
 def list_files(root: Path, class_level: ClassLevel = FIRST) -> Listing:
     """Walk the folder and list its files. class_level: which folders are the classes; files above them have none.
+
+    Of a packed file the images inside are listed, each with the label that the packed file says, else by its folders.
 
     Hidden files, files that operating systems leave behind, and eml's own tables, configs and run folders are ignored
     without a message. Links to files within the folder are read, links that lead out of it are not. Links to folders
@@ -57,10 +53,14 @@ def list_files(root: Path, class_level: ClassLevel = FIRST) -> Listing:
         DataError: The folder, or a folder in it, cannot be listed, or it has no class.
     """
     check_folder(root)
-    listing, folders = _walk(root, 1 if class_level == LAST else int(class_level))
+    listing, folders = _walk(root, 1 if class_level == LAST else int(class_level), class_level)
     outer = {name.rpartition("/")[0] for name in folders} if class_level == LAST else set()
     listing.classes = sorted(
-        name for name in folders if class_of(f"{name}/", class_level) == name and name not in outer
+        name
+        for name in folders
+        if class_of(f"{name}/", class_level) == name
+        and name not in outer
+        and not any(file.startswith(f"{name}/") for file in listing.packed.files)
     )
     _check_content(root, listing, class_level)
     return listing
@@ -72,11 +72,17 @@ def list_unsorted_files(root: Path) -> Listing:
     Raises:
         DataError: A folder in it cannot be listed.
     """
-    return _walk(root, 0)[0]
+    return _walk(root, 0, None)[0]
 
 
-def _walk(root: Path, least: int) -> tuple[Listing, list[str]]:
-    """Return the files, and all folders. least: folders that must lie above a file."""
+def _walk(root: Path, least: int, level: ClassLevel | None) -> tuple[Listing, list[str]]:
+    """Return the files, and all folders.
+
+    Args:
+        root: The folder.
+        least: Folders that must lie above a file.
+        level: Which folders are the classes; None: images need none.
+    """
     listing, refused, folders = Listing(), list[str](), list[str]()
     real_root = os.path.realpath(root)
     waiting = [""]
@@ -90,6 +96,8 @@ def _walk(root: Path, least: int) -> tuple[Listing, list[str]]:
             continue
         for entry in entries:
             name = folder + entry.name
+            if _is_packed(entry, name, real_root) and listing.packed.add(root, name, level):
+                continue
             problem = _problem(entry, name, real_root, least)
             if problem:
                 listing.problems.append(problem)
@@ -100,6 +108,11 @@ def _walk(root: Path, least: int) -> tuple[Listing, list[str]]:
                 listing.files.append(name)
     if refused:
         raise DataError(sorted(refused))
+    if listing.packed.files:
+        listing.files = [name for name in listing.files if not is_of_packed(name)]
+        listing.problems = [problem for problem in listing.problems if not is_of_packed(problem.file_name)]
+        listing.files += listing.packed.labels
+    listing.problems += [*listing.packed.problems, *missing_files(root, listing.packed.files)]
     listing.files.sort()
     return listing, folders
 
@@ -126,6 +139,13 @@ def _is_ours(entry: "os.DirEntry[str]") -> bool:
         names = {name for name in (*_RUN, *_OF_RUNS) if os.path.isfile(os.path.join(entry.path, name))}  # noqa: PTH118, PTH113
         return not names.isdisjoint(_OF_RUNS) or names.issuperset(_RUN)
     return entry.name.endswith(_CONFIGS) or entry.name == _PROBE
+
+
+def _is_packed(entry: "os.DirEntry[str]", name: str, real_root: str) -> bool:
+    """Return whether a file may have images inside, by its name; links out of the root are not followed."""
+    if not name.lower().endswith(PACKED_SUFFIXES) or os.fsencode(name).decode("utf-8", "replace") != name:
+        return False
+    return _problem(entry, name, real_root, 0) is None and entry.is_file()
 
 
 def _problem(entry: "os.DirEntry[str]", name: str, real_root: str, least: int) -> FileProblem | None:

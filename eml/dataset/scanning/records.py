@@ -1,7 +1,7 @@
 """The records of a scan, packed into some 60 bytes a file: a million images as objects would take a gigabyte."""
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -82,14 +82,17 @@ class ScanRecords:
                 record.is_blank = bool(self._blank[position])
             yield record
 
-    def table(self, class_level: ClassLevel = FIRST) -> pd.DataFrame:
-        """Return the rows of all images, in the order of their names; without a hash kind, without its two columns."""
+    def table(self, class_level: ClassLevel = FIRST, labels: Mapping[str, str] | None = None) -> pd.DataFrame:
+        """Return the rows of all images, in the order of their names; without a hash kind, without its two columns.
+
+        labels: Of images whose folders are not their class, by name.
+        """
         at = np.flatnonzero(np.frombuffer(self._state, np.uint8) == _IMAGE)
-        names = [self.files[position] for position in at.tolist()]
+        names, own = [self.files[position] for position in at.tolist()], labels or {}
         kinds = list(self._kinds) or [("", "")]
         kind = np.frombuffer(self._kind, np.uint16)[at].tolist()
         columns = {
-            "label": [canonical(class_of(name, class_level)) for name in names],
+            "label": [canonical(own[name] if name in own else class_of(name, class_level)) for name in names],
             "file_name": names,
             "width": np.frombuffer(self._width, np.int32)[at].astype(np.int64),
             "height": np.frombuffer(self._height, np.int32)[at].astype(np.int64),

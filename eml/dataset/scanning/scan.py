@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from eml.dataset.scanning.class_level import FIRST, ClassLevel, class_of, describe_levels
 from eml.dataset.scanning.hashing import HashKind
 from eml.dataset.scanning.listing import FileProblem, list_files
+from eml.dataset.scanning.packed_listing import add_columns
 from eml.dataset.scanning.records import COLUMNS as COLUMNS
 from eml.dataset.scanning.records import ScanRecords
 from eml.dataset.scanning.scan_cache import CacheHits, ScanCache
@@ -127,13 +128,16 @@ def scan_folder(
         report=report,
     )
     problems = sorted(listing.problems + records.problems())
-    table = records.table(level)
+    table = records.table(level, listing.packed.labels)
     if table.empty:
         raise DataError(_nothing_usable(root, problems), code="no-images", parameter="dataset")
     errors = pd.DataFrame(problems, columns=FileProblem._fields, dtype=str)
-    warnings = _name_warnings(table, level)
+    if listing.packed.files:
+        table = add_columns(table, listing.packed.columns, listing.packed.files)
+    outside = [name for name in table["file_name"] if name not in listing.packed.labels]
+    warnings = _name_warnings(table, outside, level)
     warnings += _warnings(root, table, [canonical(name) for name in listing.classes], unknown_label)
-    if levels := describe_levels(table["file_name"].tolist(), level):
+    if levels := describe_levels(outside, level):
         if class_level is not None:
             report(levels)
         elif not _look_like_splits(table["label"]) and table["label"].nunique() > 1:
@@ -279,10 +283,10 @@ def _warnings(root: Path, table: pd.DataFrame, classes: list[str], unknown_label
     return lines
 
 
-def _name_warnings(table: pd.DataFrame, level: ClassLevel) -> list[str]:
+def _name_warnings(table: pd.DataFrame, file_names: Sequence[str], level: ClassLevel) -> list[str]:
     """Return lines on class folders whose names are one text in two Unicode forms, and on names that read the same."""
     lines = []
-    if forms := merged_forms({class_of(name, level) for name in table["file_name"]}):
+    if forms := merged_forms({class_of(name, level) for name in file_names}):
         count = "1 class has" if len(forms) == 1 else f"{len(forms):,} classes have"
         names = ", ".join(map(repr, forms[:5])) + (" …" if len(forms) > 5 else "")
         lines.append(f"{count} folders whose names are one text in two Unicode forms: {names}")

@@ -28,6 +28,7 @@ from eml.dataset.scanning.inspect_file import FileRecord
 from eml.dataset.scanning.records import ScanRecords
 from eml.dataset.sidecar import from_folder
 from eml.files import refuse_pipe, whole_file
+from eml.images.packed.members import member_state
 from eml.units import MIB
 
 _LINE = 10_000  # records; a line is parsed as a whole
@@ -165,14 +166,28 @@ class ScanCache:
                 position = bisect_left(files, name)
             if position == len(files) or files[position] != name or records.is_read(position):
                 continue
-            try:
-                state = os.stat(f"{self._root}/{name}")  # noqa: PTH116 - a Path for each of a million is slow
-            except OSError:
-                continue
-            if (state.st_mtime_ns, state.st_size) == (mtime, size):
+            if _is_unchanged(f"{self._root}/{name}", mtime, size):
                 records.put(position, _from_json(values))
                 used += 1
         return used
+
+
+def _is_unchanged(path: str, mtime: int, size: int) -> bool:
+    try:
+        state = os.stat(path)  # noqa: PTH116 - a Path for each of a million is slow
+        return (state.st_mtime_ns, state.st_size) == (mtime, size)
+    except NotADirectoryError:
+        return _is_unchanged_member(path, mtime, size)
+    except OSError:
+        return False
+
+
+def _is_unchanged_member(path: str, mtime: int, size: int) -> bool:
+    try:
+        member = member_state(path)
+    except OSError:
+        return False
+    return member is not None and member.mtime == mtime and member.size in (size, None)
 
 
 def _as_json(record: FileRecord) -> list[Any]:

@@ -16,6 +16,7 @@ from eml.images.cache.settings import CacheSettings
 from eml.images.cache.source import CachedSource
 from eml.images.cache.store import ENTRY, CacheStore, CacheWriter, Entries
 from eml.images.decode import read
+from eml.images.packed.members import member_state
 from eml.images.source import FileSource
 from eml.progress import Report
 from eml.threads import in_order
@@ -143,6 +144,8 @@ def _state(path: Path | bytes) -> tuple[int, int]:
     """Return the file's bytes and time (ns)."""
     try:
         status = os.stat(path)  # noqa: PTH116 - a Path for each of a million is slow
+    except NotADirectoryError:
+        return _member_state(os.fsdecode(path))
     except OSError:
         return -1, -1  # reading it later reports the problem
     return status.st_size, status.st_mtime_ns
@@ -234,3 +237,11 @@ def _check_room(store: CacheStore, count: int, sample: list[_EncodedImage | Data
         )
     if needed:
         report(f"cache: {count:,} images to add, about {needed / MIB:,.0f} MiB ({store.settings}), in {store.path}")
+
+
+def _member_state(path: str) -> tuple[int, int]:
+    try:
+        state = member_state(path)
+    except OSError:
+        state = None
+    return (-1, -1) if state is None else (-1 if state.size is None else state.size, state.mtime)

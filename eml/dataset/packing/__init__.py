@@ -1,0 +1,1 @@
+"""A table's images and rows into packed files, which are read in place."""

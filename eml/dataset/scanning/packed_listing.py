@@ -1,0 +1,144 @@
+"""The images inside a folder's packed files, with their labels and other columns."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from eml.dataset.scanning.class_level import LAST, ClassLevel, class_of_packed
+from eml.dataset.scanning.file_problem import FileProblem
+from eml.images.locate import stays_below
+from eml.images.packed.contents import NotPackedError, UnusableError
+from eml.images.packed.members import PACKED_SUFFIXES, contents_of
+from eml.json_files import read_json
+
+MANIFEST = "eml-pack.json"
+"""The list of packed files that `eml pack` writes into their folder."""
+_OF_PACKED = (MANIFEST, "readme.md", "dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
+_SPLIT = re.compile(
+    r"(?:^|[/._ -])(train|training|validation|valid|val|dev|test|testing|eval)(?=[/._ -]|$)", re.IGNORECASE
+)
+_NO_LABEL = "has no label: neither its packed file says one, nor is it in a folder"
+
+
+@dataclass
+class PackedImages:
+    """The images inside packed files.
+
+    Attributes:
+        labels: The label of each, by its file name.
+        columns: The other columns that the packed files have, by file name and column.
+        problems: What cannot be used.
+        files: The packed files, relative to the root.
+    """
+
+    labels: dict[str, str] = field(default_factory=dict)
+    columns: dict[str, dict[str, Any]] = field(default_factory=dict)
+    problems: list[FileProblem] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+
+    def add(self, root: Path, file_name: str, level: ClassLevel | None) -> bool:
+        """Add what a packed file holds; return False for a file that is none.
+
+        Args:
+            root: The folder of the images.
+            file_name: The packed file, relative to it.
+            level: Which folder is the class of an image without a label; None: an image needs none.
+        """
+        if not file_name.lower().endswith(PACKED_SUFFIXES):
+            return False
+        try:
+            contents = contents_of(root / file_name)
+        except NotPackedError:
+            return False
+        except UnusableError as error:
+            self.problems.append(FileProblem(file_name, error.reason, error.detail))
+            return True
+        self.files.append(file_name)
+        for problem in contents.problems:
+            name = f"{file_name}/{problem.key}" if problem.key else file_name
+            self.problems.append(FileProblem(name, problem.reason, problem.detail))
+        columns = {name: column for name, column in contents.columns.items() if any(v is not None for v in column)}
+        for row, (key, own) in enumerate(zip(contents.keys, contents.labels, strict=True)):
+            if _is_hidden(key):
+                continue
+            name = f"{file_name}/{key}"
+            label = class_of_packed(file_name, key, level or LAST) if own is None else own
+            if label == "" and level is not None:
+                self.problems.append(FileProblem(name, "not_in_a_class", _NO_LABEL))
+                continue
+            self.labels[name] = label
+            if columns:
+                self.columns[name] = {column: values[row] for column, values in columns.items()}
+        return True
+
+
+def is_of_packed(file_name: str) -> bool:
+    """Return whether a file beside packed files says something of them, and is no image."""
+    return file_name.rpartition("/")[2].lower() in _OF_PACKED
+
+
+def missing_files(root: Path, files: Sequence[str]) -> list[FileProblem]:
+    """Return the packed files that the list of `eml pack` in the root names and that are not there, or not whole."""
+    try:
+        facts = read_json(root / MANIFEST, dict[str, Any])
+        sizes = {str(name): int(own["bytes"]) for name, own in facts["files"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+    problems = []
+    for name in sorted(sizes.keys() - set(files)):
+        if stays_below(name) and not (root / name).exists():
+            problems.append(FileProblem(name, "missing", f"a packed file that {MANIFEST} names"))
+    for name in sorted(sizes.keys() & set(files)):
+        if (size := (root / name).stat().st_size) < sizes[name]:
+            text = f"{size:,} of the {sizes[name]:,} bytes that {MANIFEST} says; what is whole is used"
+            problems.append(FileProblem(name, "truncated", text))
+    return problems
+
+
+def _is_hidden(key: str) -> bool:
+    """Return whether a key is of a file that a folder's listing passes over."""
+    parts = key.split("/")
+    return any(part.startswith(".") or part.lower() in ("__macosx", "thumbs.db", "desktop.ini") for part in parts)
+
+
+def add_columns(table: pd.DataFrame, columns: Mapping[str, Mapping[str, Any]], files: Sequence[str]) -> pd.DataFrame:
+    """Return a scanned table with the columns that its packed files have beside the label, and `split`.
+
+    Whole numbers with blanks stay whole. `split` is made of the names of the packed files, where they name several.
+
+    Args:
+        table: The table.
+        columns: As of `PackedImages`.
+        files: The packed files.
+    """
+    names = table["file_name"].tolist()
+    own = list(dict.fromkeys(name for row in columns.values() for name in row if name not in table.columns))
+    for name in own:
+        values = [columns[file][name] if file in columns and name in columns[file] else None for file in names]
+        table[name] = _series(values, table.index)
+    splits = {file: split_of(file) for file in files}
+    if len(set(splits.values()) - {""}) > 1 and "split" not in table.columns:
+        by_length = sorted(splits, key=len, reverse=True)
+        place = {name: next((file for file in by_length if name.startswith(f"{file}/")), "") for name in names}
+        table["split"] = [splits.get(place[name], "") for name in names]
+    return table
+
+
+def split_of(file_name: str) -> str:
+    """Return the split that the name of a packed file says, as Hugging Face's `datasets` reads it; "" for none."""
+    found = _SPLIT.findall(file_name.rpartition(".")[0])
+    return str(found[-1]).lower() if found else ""
+
+
+def _series(values: list[Any], index: "pd.Index[Any]") -> "pd.Series[Any]":
+    present = [value for value in values if value is not None]
+    if len(present) < len(values) and present and all(type(value) is int for value in present):
+        return pd.Series(values, index=index, dtype="Int64")
+    if len(present) < len(values) and present and all(type(value) is bool for value in present):
+        return pd.Series(values, index=index, dtype="boolean")
+    return pd.Series([np.nan if value is None else value for value in values], index=index)

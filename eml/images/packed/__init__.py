@@ -1,0 +1,1 @@
+"""Images inside tar, Parquet and Arrow files, read in place: nothing is unpacked."""

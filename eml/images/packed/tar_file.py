@@ -1,0 +1,170 @@
+"""Tar files: shards of webdataset (`KEY.jpg` with `KEY.cls`, `.json` or `.txt`), and plain ones of CLASS/name.jpg.
+
+An image is one read at its place. The places are found by one look at all headers, and kept in 24 bytes a member.
+"""
+
+import io
+import json
+from contextlib import suppress
+from typing import IO, Any
+
+import numpy as np
+
+from eml.images.name_search import SUFFIXES
+from eml.images.packed.contents import Contents, PackedProblem
+from eml.images.packed.keys import KeyIndex, key_problem, normal_key, shown_key
+from eml.images.packed.random_access import RandomFile, Section
+from eml.images.packed.tar_headers import TarEndsError, TarMember, members
+
+_MOST_OF_LABEL = 2**20  # bytes of a file beside an image that are read for its label
+_LONGEST_LABEL = 1_000  # characters; a longer .txt is a caption
+_LABEL_KEYS = ("label", "cls", "class")
+_NO_IMAGES = {
+    "link": ("not_an_image", "a link within a tar file, which is not followed"),
+    "device": ("not_an_image", "a pipe, socket or device, not a file"),
+    "sparse": ("unsupported", "stored with holes, as tar --sparse does; pack it without"),
+}
+
+
+class TarFile:
+    """A tar file with images, in which a member is found by the digest of its name.
+
+    Args:
+        file: The tar file.
+    """
+
+    def __init__(self, file: RandomFile) -> None:
+        self._file = file
+        names, places = list[str](), list[tuple[int, int]]()
+        with suppress(TarEndsError):  # `contents` says so
+            for member in members(file):
+                if member.kind == "file":
+                    names.append(normal_key(member.name))
+                    places.append((member.offset, member.size))
+        self._keys = KeyIndex(names)
+        self._offsets, self._sizes = np.array(places, np.int64).reshape(-1, 2).T.copy()
+
+    def size(self, key: str) -> int | None:
+        """Implement PackedFile."""
+        return self._place(key)[1]
+
+    def read(self, key: str) -> bytes:
+        """Implement PackedFile."""
+        offset, size = self._place(key)
+        if offset + size > self._file.size:
+            raise EOFError("the tar file ends within it")
+        return self._file.read(offset, size)
+
+    def open(self, key: str) -> IO[bytes]:
+        """Implement PackedFile."""
+        offset, size = self._place(key)
+        return io.BufferedReader(Section(self._file, offset, size))
+
+    def contents(self) -> Contents:
+        """Implement PackedFile."""
+        return _Listed(self._file).contents()
+
+    def _place(self, key: str) -> tuple[int, int]:
+        """Return offset and size of the last member of a name, which is what unpacking leaves."""
+        place = self._keys.find(key)
+        return self._offsets.item(place), self._sizes.item(place)
+
+
+class _Listed:
+    """The members of a tar file by their names: images, what lies beside them, and what cannot be used."""
+
+    def __init__(self, file: RandomFile) -> None:
+        self._file = file
+        self.files: dict[str, TarMember] = {}
+        self.problems: list[PackedProblem] = []
+        try:
+            for member in members(file):
+                self._add(member)
+        except TarEndsError as error:
+            self.problems.append(PackedProblem("", error.reason, f"it {error.detail}"))
+
+    def _add(self, member: TarMember) -> None:
+        if member.kind == "folder":
+            return
+        key = normal_key(member.name)
+        problem = key_problem(key)
+        if problem is None and member.kind in _NO_IMAGES:
+            problem = PackedProblem(key, *_NO_IMAGES[member.kind])
+        if problem is not None:
+            self.problems.append(problem)
+            return
+        if key in self.files:
+            text = "the tar file has this name more than once; the last one is used, as unpacking would leave it"
+            self.problems.append(PackedProblem(shown_key(key), "unusable_name", text))
+        self.files.pop(key, None)
+        self.files[key] = member
+
+    def contents(self) -> Contents:
+        """Return the images with what lies beside them."""
+        samples = {_sample(key): key for key in self.files if _has_image_suffix(key)}
+        beside: dict[str, dict[str, TarMember]] = {}
+        images = []
+        for key, member in self.files.items():
+            sample = _sample(key)
+            if _has_image_suffix(key) or sample not in samples:
+                images.append(key)  # of what is no image, its bytes decide, as in a folder
+            else:
+                beside.setdefault(sample, {})[key[len(sample) + 1 :].lower()] = member
+        contents = Contents(images, problems=self.problems)
+        facts = [self._facts(beside.get(_sample(key), {})) for key in images]
+        contents.labels = [_label(own) for own in facts]
+        contents.columns = _columns([own.get("json") for own in facts])
+        return contents
+
+    def _facts(self, beside: dict[str, TarMember]) -> dict[str, Any]:
+        """Return what the files beside an image say."""
+        facts: dict[str, Any] = {}
+        for kind in ("json", "cls", "txt"):
+            member = beside.get(kind)
+            if member is None or member.size > _MOST_OF_LABEL or member.offset + member.size > self._file.size:
+                continue
+            try:
+                text = self._file.read(member.offset, member.size).decode()
+                facts[kind] = json.loads(text) if kind == "json" else text.strip()
+            except (ValueError, RecursionError):
+                continue
+        return facts
+
+
+def _label(facts: dict[str, Any]) -> str | None:
+    """Return the label of an image: of its .json, else its .cls, else its .txt."""
+    own = facts.get("json")
+    named = own if isinstance(own, dict) else {}
+    for name in _LABEL_KEYS:
+        value = named.get(name)
+        if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
+            return str(value)
+    for kind in ("cls", "txt"):
+        text = facts.get(kind)
+        if text is not None and "\n" not in text and len(text) <= _LONGEST_LABEL:
+            return str(text)
+    return None
+
+
+def _columns(facts: list[Any]) -> dict[str, list[Any]]:
+    """Return the plain values that the .json files of images hold beside the label."""
+    own = [fact if isinstance(fact, dict) else {} for fact in facts]
+    names = dict.fromkeys(name for fact in own for name, value in fact.items() if _is_plain(value))
+    kept = [name for name in names if name and name not in _LABEL_KEYS]
+    return {name: [fact.get(name) if _is_plain(fact.get(name)) else None for fact in own] for name in kept}
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, str | int | float | bool)
+
+
+def _sample(key: str) -> str:
+    """Return the name of the sample that a member belongs to, as webdataset has it: up to the first dot of its name."""
+    folder, slash, name = key.rpartition("/")
+    stem, dot, _ = name.partition(".")
+    return folder + slash + stem if stem and dot else key
+
+
+def _has_image_suffix(key: str) -> bool:
+    dot = key.rfind(".")
+    return dot > 0 and key[dot:].lower() in SUFFIXES
