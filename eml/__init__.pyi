@@ -29,6 +29,7 @@ from eml.commands.init import InitConfig, InitResult
 from eml.commands.kfold import KFoldConfig, KFoldResult
 from eml.commands.margins import MarginsConfig, MarginsResult
 from eml.commands.merge import MergeConfig, MergeResult
+from eml.commands.pack import PackConfig, PackResult
 from eml.commands.plot import PlotConfig, PlotResult
 from eml.commands.probe import ProbeConfig, ProbeResult
 from eml.commands.protocol import ProtocolConfig, ProtocolResult
@@ -87,6 +88,7 @@ __all__ = [
     "margin_logits",
     "margin_loss",
     "merge",
+    "pack",
     "plot",
     "probe",
     "protocol",
@@ -289,6 +291,28 @@ def report(
     plugins: str | Sequence[str] = ...,
     progress: Progress | bool | None = None,
 ) -> ReportOutcome: ...
+@overload
+def pack(config: PackConfig, /, *, progress: Progress | bool | None = None, **changes: Any) -> PackResult: ...
+@overload
+def pack(
+    dataset: str | Path,
+    out: str | Path,
+    *,
+    format: Literal["parquet", "tar"] = ...,
+    shard_size: str = ...,
+    leave_out: bool = ...,
+    class_level: str | int | None = ...,
+    unknown_label: str | None = ...,
+    root: str | Path | None = ...,
+    file_column: str | None = ...,
+    label_column: str | None = ...,
+    strip_prefix: str | None = ...,
+    path_prefix: str | None = ...,
+    path_suffix: str | None = ...,
+    match_names: bool = ...,
+    overwrite: bool = ...,
+    progress: Progress | bool | None = None,
+) -> PackResult: ...
 @overload
 def backbones(
     config: BackbonesConfig,

@@ -189,6 +189,10 @@ def test_the_command_is_written_as_it_would_be_typed() -> None:
 
 CONFIGS: dict[str, list[dict[str, Any]]] = {
     "scan": [{"dataset": "my photos", "hashes": False, "workers": 2, "out": "x", "report": True, "reread": True}],
+    "pack": [
+        {"dataset": "my photos", "out": "packed", "format": "tar", "shard_size": "1GiB", "leave_out": True},
+        {"dataset": "x.csv", "out": "o", "root": "r", "class_level": "last", "overwrite": True},
+    ],
     "merge": [{"datasets": ["a", "b c"], "out": "all", "labels": "merged", "root": ["a=x"], "overwrite": True}],
     "filter": [
         {"dataset": "x", "dedup": True, "threshold": 0, "scope": "dataset", "keep": "most-bytes", "hash_only": True},

@@ -51,6 +51,7 @@ def readers(table: Path, config: Path, checkpoint: Path, out: Path) -> dict[str,
     index = out.parent / "an.index"
     eml.build_index(index, checkpoint, other)
     return {
+        "pack": [lambda: eml.pack(table, out / "packed", format="tar")],
         "merge": [lambda: eml.merge([table, other], out=out / "merged")],
         "filter": [lambda: eml.filter(table, min_size=2, out=out), lambda: eml.filter(other, exclude=table, out=out)],
         "split": [lambda: eml.split(table, by="alternate", out=out)],

@@ -60,6 +60,8 @@ def members(file: RandomFile) -> Iterator[TarMember]:
         header = file.read(place, BLOCK)
         if header == _END:
             return
+        if len(header) < BLOCK and place == 0 and header:
+            raise TarEndsError("unreadable", "is no tar file")
         if len(header) < BLOCK:
             where = "within a header" if header or extended else "without the mark of its end"
             raise TarEndsError("truncated", f"ends {where}; what is before is used")
