@@ -296,7 +296,7 @@ configs:
     path: {FOLDER}/*.{plan.format_}
 ---
 
-{len(plan.names):,} images of {len(plan.classes):,} classes, packed by `eml pack`: the column `{IMAGE}` has their bytes.
+{len(plan.names):,} images of {len(plan.classes):,} classes, packed by eml pack: the column {IMAGE} has their bytes.
 """
 
 

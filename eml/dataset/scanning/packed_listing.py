@@ -131,8 +131,8 @@ def add_columns(table: pd.DataFrame, columns: Mapping[str, Mapping[str, Any]], f
 
 def split_of(file_name: str) -> str:
     """Return the split that the name of a packed file says, as Hugging Face's `datasets` reads it; "" for none."""
-    found = _SPLIT.findall(file_name.rpartition(".")[0])
-    return str(found[-1]).lower() if found else ""
+    words = _SPLIT.findall(file_name.rpartition(".")[0])
+    return str(words[-1]).lower() if words else ""
 
 
 def _series(values: list[Any], index: "pd.Index[Any]") -> "pd.Series[Any]":

@@ -1,4 +1,4 @@
-"""What a packed file holds: its images by key, with labels and other columns where it has them, and what is wrong."""
+"""Describe what a packed file holds: images by key, labels and other columns, and what cannot be used."""
 
 from dataclasses import dataclass, field
 from typing import IO, Any, NamedTuple, Protocol

@@ -81,7 +81,7 @@ class RowKeys:
 
 
 class KeyIndex:
-    """Where each key is in a list, in 16 bytes a key: found by a digest of 64 bits, the last of equal ones.
+    """Finds the place of a key in a list by a digest of 64 bits, in 16 bytes a key; of equal ones the last.
 
     Args:
         keys: All keys.

@@ -32,7 +32,7 @@ class Member(NamedTuple):
 
 
 class MemberState(NamedTuple):
-    """What tells whether an image inside a packed file was changed."""
+    """The facts by which a changed image inside a packed file is noticed."""
 
     size: int | None
     """Bytes; None where only reading would tell."""

@@ -1,4 +1,4 @@
-"""Where each value of a Parquet column of bytes lies in the file, where it is stored as it is.
+"""Find the place of each value of a Parquet column of bytes that is stored as it is.
 
 A column chunk without compression and dictionary is a row of pages, and a page of type PLAIN a row of values with four
 bytes of length before each. Then an image inside is one read, as in a tar file; a reader of Parquet reads and copies

@@ -22,7 +22,7 @@ _LABEL_KEYS = ("label", "cls", "class")
 _NO_IMAGES = {
     "link": ("not_an_image", "a link within a tar file, which is not followed"),
     "device": ("not_an_image", "a pipe, socket or device, not a file"),
-    "sparse": ("unsupported", "stored with holes, as tar --sparse does; pack it without"),
+    "sparse": ("unsupported", "stored with holes, as sparse files are; pack it without"),
 }
 
 

@@ -118,8 +118,8 @@ def _checked_size(header: bytes, place: int) -> int:
             return size
     except ValueError:
         pass
-    what = "is no tar file" if place == 0 else f"is damaged at byte {place:,}; what is before is used"
-    raise TarEndsError("unreadable", what)
+    detail = "is no tar file" if place == 0 else f"is damaged at byte {place:,}; what is before is used"
+    raise TarEndsError("unreadable", detail)
 
 
 def _number(field: bytes) -> int:
