@@ -37,6 +37,9 @@ from eml.commands.push import PushConfig, PushResult
 from eml.commands.report import ReportConfig, ReportOutcome
 from eml.commands.scan import ScanConfig, ScanResult
 from eml.commands.search import SearchConfig, SearchResult
+from eml.commands.serve_key_add import AddServeKeyConfig, AddServeKeyResult
+from eml.commands.serve_key_list import ListServeKeysConfig, ServeKeysResult
+from eml.commands.serve_key_remove import RemoveServeKeyConfig, RemoveServeKeyResult
 from eml.commands.split import SplitConfig, SplitResult
 from eml.commands.suspects import SuspectsConfig, SuspectsResult
 from eml.commands.sweep import SweepConfig, SweepResult
@@ -61,6 +64,7 @@ __all__ = [
     "Model",
     "RunConfig",
     "__version__",
+    "add_serve_key",
     "add_to_index",
     "audit",
     "backbones",
@@ -83,6 +87,7 @@ __all__ = [
     "init",
     "kfold",
     "list_margins",
+    "list_serve_keys",
     "load",
     "load_plugins",
     "margin_logits",
@@ -94,6 +99,7 @@ __all__ = [
     "protocol",
     "push",
     "remove_from_index",
+    "remove_serve_key",
     "report",
     "scan",
     "search",
@@ -986,6 +992,48 @@ def classify(
     plugins: str | Sequence[str] = ...,
     progress: Progress | bool | None = None,
 ) -> ClassifyResult: ...
+@overload
+def add_serve_key(
+    config: AddServeKeyConfig,
+    /,
+    *,
+    progress: Progress | bool | None = None,
+    **changes: Any,
+) -> AddServeKeyResult: ...
+@overload
+def add_serve_key(
+    file: str | Path,
+    name: str,
+    *,
+    scope: Literal["read", "write"] = ...,
+    rate: float | None = ...,
+    progress: Progress | bool | None = None,
+) -> AddServeKeyResult: ...
+@overload
+def list_serve_keys(
+    config: ListServeKeysConfig,
+    /,
+    *,
+    progress: Progress | bool | None = None,
+    **changes: Any,
+) -> ServeKeysResult: ...
+@overload
+def list_serve_keys(file: str | Path, *, progress: Progress | bool | None = None) -> ServeKeysResult: ...
+@overload
+def remove_serve_key(
+    config: RemoveServeKeyConfig,
+    /,
+    *,
+    progress: Progress | bool | None = None,
+    **changes: Any,
+) -> RemoveServeKeyResult: ...
+@overload
+def remove_serve_key(
+    file: str | Path,
+    name: str,
+    *,
+    progress: Progress | bool | None = None,
+) -> RemoveServeKeyResult: ...
 @overload
 def demo(config: DemoConfig, /, *, progress: Progress | bool | None = None, **changes: Any) -> DemoResult: ...
 @overload

@@ -17,7 +17,7 @@ import pytest
 from pydantic import BaseModel
 
 import eml
-from eml.cli.adapter import Terminal
+from eml.cli.adapter import Terminal, terminal_of
 from eml.cli.app import COMMANDS
 from eml.cli.groups import TerminalGroup
 from eml.commands.base import CommandConfig, option_name
@@ -82,7 +82,7 @@ def terminals() -> dict[str, object]:
     """Return each command with its terminal, those of a group by both of their words."""
     result = {}
     for name in COMMANDS:
-        terminal = importlib.import_module(f"eml.cli.display.{name}").terminal
+        terminal = terminal_of(name)
         if isinstance(terminal, TerminalGroup):
             result |= {f"{name} {word}": member for word, member in terminal.members.items()}
         else:

@@ -3,7 +3,6 @@
 `command_pages()` returns them for the site; `python docs/tools/command_pages.py FOLDER` writes them into a folder.
 """
 
-import importlib
 import inspect
 import re
 import shlex
@@ -16,7 +15,7 @@ from typing import Any, get_args
 import typer
 from pydantic.fields import FieldInfo
 
-from eml.cli.adapter import Terminal, in_options
+from eml.cli.adapter import Terminal, in_options, terminal_of
 from eml.cli.app import COMMANDS, app, build_command
 from eml.cli.exit_codes import BUG, CHECK_SAYS_NO, DONE, FIXABLE, INTERRUPTED
 from eml.cli.groups import TerminalGroup
@@ -38,7 +37,7 @@ STEPS = {
     "Data": ("scan", "protocol", "merge", "filter", "split", "kfold", "audit", "report", "pack", "cache", "text"),
     "Training": ("backbones", "margins", "probe", "init", "train", "sweep", "plot", "ensemble"),
     "Measuring": ("evaluate", "calibrate", "suspects"),
-    "Using a model": ("embed", "compress", "index", "search", "classify", "export", "push"),
+    "Using a model": ("embed", "compress", "index", "search", "classify", "serve-key", "export", "push"),
     "Help": ("demo", "config", "completion", "doctor", "version"),
 }
 """Heading in the list of all commands → their first words."""
@@ -101,7 +100,7 @@ def all_pages() -> list[Page]:
     """Return every command, those of a group after the group."""
     pages = []
     for name in COMMANDS:
-        terminal = importlib.import_module(f"eml.cli.display.{name}").terminal
+        terminal = terminal_of(name)
         group = Page((name,), build_command(name), terminal if isinstance(terminal, Terminal) else None)
         pages.append(group)
         of_members = terminal.members if isinstance(terminal, TerminalGroup) else {}

@@ -76,6 +76,11 @@ class Terminal:
         return option_name(name, self.config_type.model_fields[name])
 
 
+def terminal_of(name: str) -> Any:
+    """Return the command of a first word, as its module under display has it: `serve-key` is in serve_key.py."""
+    return importlib.import_module(f"eml.cli.display.{name.replace('-', '_')}").terminal
+
+
 def typer_function(terminal: Terminal) -> Callable[..., None]:
     """Return the function that Typer makes a command of."""
 
@@ -168,7 +173,7 @@ def _run(terminal: Terminal, context: typer.Context, config: CommandConfig) -> A
 
 def _print_step(name: str, result: CommandResult) -> None:
     """Print the result of a command that ran inside another."""
-    terminal = importlib.import_module(f"eml.cli.display.{name}").terminal
+    terminal = terminal_of(name)
     print_result(terminal, replace(result, next_command=None), as_json=False)  # the next one is known
 
 

@@ -1,7 +1,6 @@
 """The application: commands imported when they are called, and the one place where errors become exit codes."""
 
 import _thread
-import importlib
 import signal
 import sys
 import threading
@@ -14,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from eml.cli.adapter import Terminal, typer_function
+from eml.cli.adapter import Terminal, terminal_of, typer_function
 from eml.cli.completing.tables import read_tables
 from eml.cli.exit_codes import BUG, DONE, FIXABLE, INTERRUPTED
 from eml.cli.groups import TerminalGroup, group_command
@@ -55,7 +54,7 @@ COMMANDS = (
         "export",
         "push",
     ),
-    *("index", "search", "classify", "demo", "margins", "config", "completion", "doctor", "version"),
+    *("index", "search", "classify", "serve-key", "demo", "margins", "config", "completion", "doctor", "version"),
 )
 
 
@@ -104,7 +103,7 @@ class LazyGroup(TyperGroup):
 
 def build_command(name: str) -> Any:
     """Return the command as Typer has it."""
-    terminal = importlib.import_module(f"eml.cli.display.{name}").terminal
+    terminal = terminal_of(name)
     if isinstance(terminal, TerminalGroup):
         return group_command(terminal)
     if isinstance(terminal, typer.Typer):

@@ -30,7 +30,7 @@ _LOOKS = (
     re.compile(r"()(?<![\w.-])(?:ey[JAI]|ewo)[\w-]{7,}\.[\w-]{6,}(?:\.[\w-]*)*"),  # JSON in base64url: a JWT
     re.compile(
         r"()(?<![A-Za-z0-9])(?:(?:hf|npm|gh[opsur]|r8|gsk|api_org)_[A-Za-z0-9]{8,}|AIza[\w-]{16,}|(?:AKIA|ASIA)\w{8,}"
-        r"|(?:github_pat_|dckr_pat_|dop_v1_|wandb_v\d+_|[rsp]k_(?:live|test)_|xox[a-z]-|glpat-|nvapi-|pypi-|ya29\.)[\w-]{8,}"
+        r"|(?:eml_|github_pat_|dckr_pat_|dop_v1_|wandb_v\d+_|[rsp]k_(?:live|test)_|xox[a-z]-|glpat-|nvapi-|pypi-|ya29\.)[\w-]{8,}"
         r"|sk-(?=[\w-]*\d)[\w-]{8,})"
     ),
     re.compile(r"()(?<![\w@/])(?<!revision=)[0-9a-f]{40}\b"),  # an older key of W&B

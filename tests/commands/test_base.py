@@ -14,7 +14,7 @@ import pytest
 from pydantic import Field
 
 import eml
-from eml.cli.adapter import Terminal
+from eml.cli.adapter import Terminal, terminal_of
 from eml.cli.app import COMMANDS, main
 from eml.cli.groups import TerminalGroup
 from eml.commands.base import (
@@ -42,7 +42,7 @@ def terminals() -> dict[str, Terminal]:
     """Return each command that has a config with its terminal, those of a group by both of their words."""
     found = {}
     for name in COMMANDS:
-        terminal = importlib.import_module(f"eml.cli.display.{name}").terminal
+        terminal = terminal_of(name)
         members = terminal.members if isinstance(terminal, TerminalGroup) else {}
         found |= {name: terminal} if isinstance(terminal, Terminal) else {}
         found |= {f"{name} {word}": member for word, member in members.items()}
@@ -270,6 +270,9 @@ CONFIGS: dict[str, list[dict[str, Any]]] = {
     ],
     "ensemble": [{"checkpoints": ["a", "b c"], "out": "both", "by": "greedy", "data": "x", "batch_size": 3}],
     "suspects": [{"source": "x", "min_score": 0.75, "top": 5, "one_network": True, "out": "o"}],
+    "serve-key add": [{"file": "my keys.json", "name": "shop", "scope": "write", "rate": 60}],
+    "serve-key list": [{"file": "my keys.json"}],
+    "serve-key remove": [{"file": "my keys.json", "name": "shop"}],
     "demo": [{"folder": "x", "overwrite": True}],
     "margins": [{}, {"name": "arcface"}],
     "doctor": [{}, {"hub": False}],
@@ -289,7 +292,7 @@ def test_the_command_line_reads_the_text_of_a_command_as_the_same_config(
 
     recording = replace(terminal, function=record, show=lambda result: None, says_no=lambda config, result: False)
     first, _, second = name.partition(" ")
-    module = importlib.import_module(f"eml.cli.display.{first}")
+    module = importlib.import_module(f"eml.cli.display.{first.replace('-', '_')}")
     shown = replace(module.terminal, members={second: recording}) if second else recording
     monkeypatch.setattr(module, "terminal", shown)
     for values in CONFIGS[name]:

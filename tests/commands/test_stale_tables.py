@@ -28,6 +28,7 @@ READ_NO_TABLE = {
     "protocol",
     "plot",
     "suspects",
+    "serve-key",
     "demo",
     "margins",
     "config",

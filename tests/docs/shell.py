@@ -1,6 +1,5 @@
 """Lines of shell in the pages: `eml` commands are checked without running them, or run small."""
 
-import importlib
 import os
 import re
 import shlex
@@ -15,6 +14,7 @@ import pytest
 import typer
 
 from eml.cli import adapter, launching
+from eml.cli.adapter import terminal_of
 from eml.cli.app import app, main
 from eml.cli.groups import TerminalGroup
 
@@ -124,7 +124,7 @@ def check_command(words: list[str]) -> Any:
                 rest = [*context._protected_args, *context.args]
                 name, command, rest = context.command.resolve_command(context, rest)
                 context = command.make_context(name, rest, parent=context)
-            terminal = importlib.import_module(f"eml.cli.display.{words[1]}").terminal
+            terminal = terminal_of(words[1])
             if isinstance(terminal, adapter.Terminal | TerminalGroup):
                 context.command.invoke(context)
         except CommandChecked as checked:
