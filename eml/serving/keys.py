@@ -221,7 +221,7 @@ def read_keys(path: Path) -> list[StoredKey]:
         raise _not_keys(path, f"it has {len(content.keys):,} keys; at most {MOST_KEYS:,} are read")
     for key in content.keys:
         if not re.fullmatch(r"[0-9a-f]{64}", key.digest) or not (key.rate is None or key.rate > 0):
-            raise _not_keys(path, f"the key {printable_line(key.name)!r} has no digest or rate as eml writes them")
+            raise _not_keys(path, f"the key '{printable_line(key.name)}' has no digest or rate as eml writes them")
     if len({key.name for key in content.keys}) < len(content.keys):
         raise _not_keys(path, "two keys have the same name")
     return list(content.keys)
@@ -267,7 +267,7 @@ def remove_key(path: Path, name: str) -> StoredKey:
         if not removed:
             names = [key.name for key in keys]
             known = f"its keys: {listed(names)}" if names else "it has none"
-            text = f"{path}: has no key named {printable_line(name)!r}{did_you_mean(name, names)}; {known}"
+            text = f"{path}: has no key named '{printable_line(name)}'{did_you_mean(name, names)}; {known}"
             raise DataError(text, code="no-such-key", parameter="name")
         _write(path, [key for key in keys if key.name != name])
     return removed[0]
@@ -278,7 +278,7 @@ def check_name(name: str) -> None:
     if not re.fullmatch(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{_LONGEST_NAME - 1}}}", name):
         text = (
             f"the name of a key is of letters, digits, dots, hyphens and underscores, at most {_LONGEST_NAME}; "
-            f"got {printable_line(name[:_LONGEST_NAME])!r}"
+            f"got '{printable_line(name[:_LONGEST_NAME])}'"
         )
         raise DataError(text, code="invalid-value", parameter="name")
 
