@@ -219,6 +219,7 @@ TESTED_THROUGH = {
     "serving/limits": "serving/test_engine",
     "serving/served_index": "serving/test_engine",
     "serving/work_threads": "serving/test_batching",
+    "serving/refusals": "serving/test_guards",
     "commands/serve_key_add": "serving/test_keys",
     "commands/serve_key_list": "serving/test_keys",
     "commands/serve_key_remove": "serving/test_keys",
