@@ -76,7 +76,7 @@ class AllowedHosts:
             match = _ENTRY.fullmatch(entry.strip())
             port = None if match is None or match["port"] is None else int(match["port"])
             if match is None or len(match["host"]) > 253 or port == 0 or (port or 1) > 65535:
-                text = "`allow_urls` takes hosts such as images.example.com or images.example.com:8443, got "
+                text = "allow_urls takes hosts such as images.example.com or images.example.com:8443, got "
                 problems.append(Problem(f"{text}'{printable_line(entry[:100])}'", "invalid-value", "allow_urls"))
                 continue
             self._hosts.add((match["host"].lower(), port))
@@ -84,7 +84,7 @@ class AllowedHosts:
             raise ConfigError(problems)
 
     def __bool__(self) -> bool:
-        """Whether anything may be fetched."""
+        """Return whether anything may be fetched."""
         return bool(self._hosts)
 
     def check(self, url: str) -> UrlTarget:
@@ -123,8 +123,8 @@ def failed(text: str) -> DataError:
 async def resolve(host: str, port: int) -> list[str]:
     """Return the addresses that a name has, by the system's resolver."""
     loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(place[0]) for *_, place in found))
+    places = await loop.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(place[0]) for *_, place in places))
 
 
 class UrlFetcher:

@@ -1,4 +1,4 @@
-"""What every request passes before the application: its form, its origin, the size of its body and the time it takes.
+"""Check what every request passes before the application: form, origin, size and time of its body.
 
 A page of another site in the user's browser can send requests to 127.0.0.1. Three things hold it: requests that say
 they come from another origin are refused (`Origin`, `Sec-Fetch-Site`), so a form or a text/plain POST does nothing;
@@ -88,10 +88,10 @@ def check_origins(origins: Iterable[str], *, has_keys: bool) -> tuple[str, ...]:
     for origin in origins:
         text = origin.strip().lower().rstrip("/")
         if text == "*" and not has_keys:
-            line = "`cors` is *, any page, which needs `keys`: without them each page that you open could ask"
+            line = "cors is *, any page, which needs keys: without them each page that you open could ask"
             problems.append(Problem(line, "conflicting-settings", "cors"))
         elif text != "*" and not _ORIGIN.fullmatch(text):
-            line = f"`cors` takes origins such as https://shop.example.com, got '{printable_line(origin[:100])}'"
+            line = f"cors takes origins such as https://shop.example.com, got '{printable_line(origin[:100])}'"
             problems.append(Problem(line, "invalid-value", "cors"))
         checked.append(text)
     if problems:
@@ -197,7 +197,7 @@ def check_origin(scope: Scope, guards: RequestGuards) -> None:
     else:
         is_foreign = not sites and origin is not None and origin.partition("://")[2] != host
     if is_foreign:
-        text = "pages of other origins may not ask here; the server's `cors` names those that may"
+        text = "pages of other origins may not ask here; the server's option for CORS names those that may"
         raise Refusal(403, "wrong-origin", text)
 
 

@@ -1,4 +1,4 @@
-"""How often a key or an address may ask: token buckets, of which only the latest are remembered."""
+"""Limit how often a key or an address may ask, by token buckets of which only the latest are remembered."""
 
 from __future__ import annotations
 
