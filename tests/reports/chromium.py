@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -63,14 +64,14 @@ class Chromium:
         os.close(self._out)
         self._folder.cleanup()
 
-    def open(self, page: Path, *, width: int, height: int = 900, dark: bool = False) -> None:
-        """Loads a page at that width (CSS pixels) in that scheme."""
+    def open(self, page: Path | str, *, width: int, height: int = 900, dark: bool = False) -> None:
+        """Loads a page, a file or an address, at that width (CSS pixels) in that scheme."""
         self._ask(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self._ask("Emulation.setEmulatedMedia", features=scheme)
-        address = page.resolve().as_uri()
+        address = page if isinstance(page, str) else page.resolve().as_uri()
         self.asked.clear()
         self.complaints.clear()
         self._ask("Page.navigate", url=address)
@@ -84,6 +85,20 @@ class Chromium:
         told = self._ask("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True, userGesture=True)
         assert "exceptionDetails" not in told, told
         return told["result"].get("value")
+
+    def wait_for(self, script: str, seconds: float = 20) -> None:
+        """Waits until the value of a script is true."""
+        end = time.monotonic() + seconds
+        while not self.evaluate(f"Boolean({script})"):
+            shown = self.evaluate("document.body.innerText")
+            assert time.monotonic() < end, f"{script} is not true after {seconds} s; the page says: {shown}"
+            time.sleep(0.05)
+
+    def choose_files(self, selector: str, *files: Path) -> None:
+        """Puts files into an input, as a person does who chooses them."""
+        root = self._ask("DOM.getDocument")["root"]["nodeId"]
+        node = self._ask("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self._ask("DOM.setFileInputFiles", nodeId=node, files=[str(file.resolve()) for file in files])
 
     def press(self, key: str, text: str = "") -> None:
         """A key as a person presses it. text: what it types, such as a carriage return for Enter."""
