@@ -53,10 +53,16 @@ def file_thumbnail(path: Path, box: tuple[int, int, int, int] | None = None, sid
 
 def shrink(image: Image.Image, side: int = SIDE) -> Thumbnail:
     """Return a decoded RGB image as a thumbnail; the image itself is made smaller where it is larger."""
+    data = small_webp(image, side)
+    return Thumbnail(f"data:image/webp;base64,{b64encode(data).decode()}", image.width, image.height)
+
+
+def small_webp(image: Image.Image, side: int = SIDE) -> bytes:
+    """Return a decoded RGB image as a small WebP file without metadata; the image itself is made smaller."""
     image.thumbnail((side, side), Image.Resampling.BICUBIC)
     data = io.BytesIO()
     image.save(data, "WEBP", quality=QUALITY)
-    return Thumbnail(f"data:image/webp;base64,{b64encode(data.getvalue()).decode()}", image.width, image.height)
+    return data.getvalue()
 
 
 def thumbnails(

@@ -82,38 +82,6 @@ class FoundImage:
 
 
 @dataclass(frozen=True)
-class SearchItem:
-    """The nearest images of a query.
-
-    Attributes:
-        query: The image's name, or the text.
-        neighbours: Best first; none where there is a problem.
-        is_text: Whether the query is a text.
-        problem: Why there is no answer.
-    """
-
-    query: str
-    neighbours: tuple[FoundImage, ...] = ()
-    is_text: bool = False
-    problem: ItemProblem | None = None
-
-
-@dataclass(frozen=True)
-class SearchReply:
-    """The answers of a search: of images, then of texts.
-
-    Attributes:
-        model: The digest of the fingerprint of the model that embedded the queries.
-        generation: Of the index, the same for all answers.
-        items: In the order of the request.
-    """
-
-    model: str
-    generation: int
-    items: tuple[SearchItem, ...]
-
-
-@dataclass(frozen=True)
 class ClassItem:
     """The class of an image; the fields are those of `eml classify`.
 
@@ -140,6 +108,40 @@ class ClassItem:
     unknown: bool | None = None
     reason: str = ""
     problem: ItemProblem | None = None
+
+
+@dataclass(frozen=True)
+class SearchItem:
+    """The nearest images of a query.
+
+    Attributes:
+        query: The image's name, or the text.
+        neighbours: Best first; none where there is a problem.
+        is_text: Whether the query is a text.
+        problem: Why there is no answer.
+        classified: The class of an image, where that was asked for too.
+    """
+
+    query: str
+    neighbours: tuple[FoundImage, ...] = ()
+    is_text: bool = False
+    problem: ItemProblem | None = None
+    classified: ClassItem | None = None
+
+
+@dataclass(frozen=True)
+class SearchReply:
+    """The answers of a search: of images, then of texts.
+
+    Attributes:
+        model: The digest of the fingerprint of the model that embedded the queries.
+        generation: Of the index, the same for all answers.
+        items: In the order of the request.
+    """
+
+    model: str
+    generation: int
+    items: tuple[SearchItem, ...]
 
 
 @dataclass(frozen=True)

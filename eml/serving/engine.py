@@ -22,6 +22,7 @@ from eml.inference.exported.model import ExportedModel
 from eml.serving.answers import (
     ChangeReply,
     ClassifyReply,
+    ClassItem,
     EmbeddedItem,
     EmbeddingsReply,
     EngineFacts,
@@ -207,6 +208,7 @@ class ServingEngine:
         k: int = 5,
         where: str | None = None,
         per_class: bool = False,
+        classify: bool = False,
     ) -> SearchReply:
         """Return the nearest images of the index for each image, then for each text; see `Index.search`.
 
@@ -216,6 +218,7 @@ class ServingEngine:
             k: Neighbours of each.
             where: A condition on the images.
             per_class: Whether only the nearest image of each class is given.
+            classify: Whether the class of each image is given too, by the whole index, as `classify` gives it.
 
         Raises:
             DataError: There is no index, or it is damaged.
@@ -228,7 +231,10 @@ class ServingEngine:
                 await self._in(self._reading, partial(index.check_condition, where))
             items = await self._embedded(images, texts)
             parts = items[: len(images)], items[len(images) :]
-            return await self._in(self._reading, partial(index.search, *parts, k, where, per_class=per_class))
+            find = partial(index.search, *parts, k, where, per_class=per_class, classify=classify)
+            reply = await self._in(self._reading, find)
+            self._count_unknown([item.classified for item in reply.items if item.classified is not None])
+            return reply
 
     async def classify(self, images: Sequence[ServedImage], *, unknown_share: float | None = None) -> ClassifyReply:
         """Return the class of each image, with its probability, and whether it counts as unknown; see `Index.classify`.
@@ -246,9 +252,7 @@ class ServingEngine:
             check_classify(unknown_share)
             items = await self._embedded(images)
             reply = await self._in(self._reading, partial(index.classify, items, unknown_share))
-            unknown = [item.unknown for item in reply.items if item.unknown is not None]
-            if unknown:
-                self.observer.unknown(sum(unknown), len(unknown))
+            self._count_unknown(reply.items)
             return reply
 
     async def add(
@@ -330,6 +334,11 @@ class ServingEngine:
             threads.close()
         if self.index is not None:
             self.index.close()
+
+    def _count_unknown(self, items: Sequence[ClassItem]) -> None:
+        unknown = [item.unknown for item in items if item.unknown is not None]
+        if unknown:
+            self.observer.unknown(sum(unknown), len(unknown))
 
     @asynccontextmanager
     async def _answering(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -94,8 +95,9 @@ class ServedIndex:
         where: str | None,
         *,
         per_class: bool,
+        classify: bool = False,
     ) -> SearchReply:
-        """Return the nearest images of embedded queries, all of one generation."""
+        """Return the nearest images of embedded queries, all of one generation. classify: also their classes."""
         with self.store.snapshot():
             calibration = calibration_of(self.store)
             answers: list[SearchItem] = []
@@ -105,6 +107,11 @@ class ServedIndex:
                     self.store, queries, k, per_class=per_class, where=where, calibration=calibration
                 )
                 answers += map(_search_item, part, items)
+            if classify:
+                answers[: len(images)] = [
+                    replace(answer, classified=item)
+                    for answer, item in zip(answers, self.classify(images, None).items, strict=False)
+                ]
             return SearchReply(self.digest, self.store.generation, tuple(answers))
 
     def classify(self, images: Sequence[EmbeddedItem], unknown_share: float | None) -> ClassifyReply:

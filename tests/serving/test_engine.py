@@ -76,6 +76,9 @@ def test_answers_are_those_of_the_index_and_of_its_generation(one_by_one: Servin
             assert [getattr(item, name) for name in names] == [getattr(answer, name) for name in names]
         assert classes.items[3].label is None
         assert classes.items[3].problem is not None
+        both = run(one_by_one.search([*QUERIES, BROKEN], where="label == 'mug'", classify=True))
+        assert [item.classified for item in both.items] == list(classes.items)
+        assert {image.label for item in both.items for image in item.neighbours} == {"mug"}
 
 
 def test_the_first_numbers_of_an_embedding_have_unit_length(one_by_one: ServingEngine) -> None:

@@ -23,8 +23,8 @@ export function wordsOf(answer) {
 /** Return one line on an answer, for those who hear the page. */
 export function spoken(name, answer) {
   if (answer.problem) return `${name}: ${answer.problem.message || answer.problem}`;
-  if (!answer.classes) return `${name}: ${count(answer.neighbours.length, "similar image")}`;
-  const { title, text } = wordsOf(answer.classes);
+  if (!answer.classified) return `${name}: ${count(answer.neighbours.length, "similar image")}`;
+  const { title, text } = wordsOf(answer.classified);
   return `${name}: ${title}. ${text}`;
 }
 
@@ -33,8 +33,8 @@ export function drawAnswer(parts, answer) {
   parts.text.replaceChildren();
   parts.beside.replaceChildren();
   if (answer.problem) return drawProblem(parts, answer.problem.message || String(answer.problem));
-  if (answer.classes) {
-    const words = wordsOf(answer.classes);
+  if (answer.classified) {
+    const words = wordsOf(answer.classified);
     parts.article.classList.toggle("unknown", Boolean(words.unknown));
     parts.text.append(element("h3", { class: "name" }, words.title));
     if (isNumber(words.probability)) parts.text.append(bar(words.probability));

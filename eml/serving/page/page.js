@@ -179,7 +179,7 @@ function searchForm() {
 async function answerImage(parts, file) {
   const begun = performance.now();
   const form = searchForm();
-  form.set("classes", "true");
+  form.set("classify", "true");
   form.append("images", file, parts.name);
   const reply = await ask("v1/search", { method: "POST", body: form }, waits(parts));
   show(parts, reply, begun);

@@ -1,0 +1,35 @@
+"""`GET /v1/images/{id}/thumbnail`: an image of the index made small, for the page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import APIRouter, HTTPException, Path, Response
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from eml.serving.thumbnails import ServedThumbnails
+
+LARGEST_ID = 2**63 - 1
+
+
+def thumbnail_routes(thumbnails: ServedThumbnails, dependencies: Sequence[Any] = ()) -> APIRouter:
+    """Return the route of thumbnails. dependencies: those of FastAPI, such as the one that asks for a key."""
+    router = APIRouter(dependencies=list(dependencies))
+
+    @router.get(
+        "/v1/images/{id}/thumbnail",
+        summary="Return an image of the index, at most 240 pixels wide and high.",
+        response_class=Response,
+        responses={200: {"content": {"image/webp": {}}}, 404: {"description": "No such image, or its file is gone."}},
+    )
+    async def thumbnail(
+        id_: Annotated[int, Path(alias="id", ge=0, le=LARGEST_ID, description="Of an image, as answers have it.")],
+    ) -> Response:
+        data = await thumbnails.get(id_)
+        if data is None:
+            raise HTTPException(404, "there is no file of this image")
+        return Response(data, media_type="image/webp", headers={"Cache-Control": "private, max-age=300"})
+
+    return router
