@@ -223,6 +223,7 @@ TESTED_THROUGH = {
     "commands/serve_key_add": "serving/test_keys",
     "commands/serve_key_list": "serving/test_keys",
     "commands/serve_key_remove": "serving/test_keys",
+    "serving/routes/thumbnails": "serving/test_thumbnails",
     "texts/encoders/base": "texts/test_embed_texts",
     "texts/encoders/checkpoint": "texts/encoders/test_open_clip",
     "texts/encoders/_towers": "texts/encoders/test_open_clip",

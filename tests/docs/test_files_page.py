@@ -18,7 +18,7 @@ ELSEWHERE = {
     *("tokenizer.json", "tokenizer_config.json"),
     *("data.bin", "index.bin", "header.json"),  # of a cache of images
     "untouched.pt",  # in stages/
-    "catalog_facts.json",  # shipped with the package
+    *("catalog_facts.json", "index.html", "docs.html"),  # shipped with the package
 }
 
 

@@ -89,3 +89,23 @@ def test_too_many_that_wait_are_refused(shop: Path) -> None:
     full.close()
     assert isinstance(first, bytes)
     assert isinstance(second, QueueFullError)
+
+
+def test_a_client_gets_an_image_or_a_plain_error(thumbnails: ServedThumbnails) -> None:
+    pytest.importorskip("fastapi")
+    from fastapi import FastAPI
+    from httpx import ASGITransport, AsyncClient
+
+    from eml.serving.routes.thumbnails import thumbnail_routes
+
+    app = FastAPI()
+    app.include_router(thumbnail_routes(thumbnails))
+
+    async def ask() -> list[tuple[int, str]]:
+        async with AsyncClient(transport=ASGITransport(app), base_url="http://eml") as client:
+            answers = [await client.get(f"/v1/images/{id_}/thumbnail") for id_ in ("1", "9999", "-1", "..", 2**63)]
+        return [(answer.status_code, answer.headers["Content-Type"]) for answer in answers]
+
+    image, *errors = asyncio.run(ask())
+    assert image == (200, "image/webp")
+    assert errors == [(status, "application/json") for status in (404, 422, 404, 422)]
