@@ -724,6 +724,7 @@ def export(
     prove_images: int = ...,
     least_cosine: float | None = ...,
     most_loss: float = ...,
+    triton: bool = ...,
     overwrite: bool = ...,
     plugins: str | Sequence[str] = ...,
     progress: Progress | bool | None = None,

@@ -79,6 +79,11 @@ class ExportConfig(CommandConfig):
         le=1,
         description="MAP@R that may be lost; for fewer bits than float32 by the lower end of the 95 % interval.",
     )
+    triton: bool = Field(
+        False,
+        description="Write a model repository for NVIDIA's Triton beside an ONNX file too: OUT.triton/NAME/ with "
+        "config.pbtxt and 1/model.onnx.",
+    )
     overwrite: bool = Field(False, description="Replace what is at `out`.")
     plugins: Plugins = ()
 
@@ -119,6 +124,7 @@ class ExportResult(CommandResult):
             "bytes": exported.bytes,
             "files": [str(path) for path in exported.files],
             "facts": exported.facts.model_dump(mode="json"),
+            "triton": None if exported.repository is None else str(exported.repository),
             "texts": None if exported.texts is None else exported.texts.model_dump(mode="json"),
             "proof": None if self.proof is None else self.proof.to_json(),
             "calibration": None if exported.outcome is None else exported.outcome.calibration_line,

@@ -20,11 +20,12 @@ from eml.exporting.proof.outcome import ProofOutcome, is_proof, prove_file, writ
 from eml.exporting.proof.record import ProofLimits
 from eml.exporting.proof.timing import SECONDS
 from eml.exporting.texts.export import export_texts, stale_text_files, text_files
+from eml.exporting.triton import refuse_repository, repository_place, write_repository
 from eml.files import not_writable, temporary_path, unwritable, whole_files, whole_folder
 from eml.images.image_size import Size
 from eml.inference.exported.facts import ExportFacts, ExportPrecision, InputKind
 from eml.inference.exported.names import proof_files
-from eml.inference.exported.text_facts import TextFacts
+from eml.inference.exported.text_facts import TextFacts, text_path
 from eml.inference.exported.trained_record import TrainedRecord
 from eml.inference.load import load
 from eml.inference.model import Model
@@ -58,6 +59,7 @@ class ExportOptions:
         most_loss: MAP@R that may be lost; None: .01.
         calibrate_on: The table of the images that int8 takes its steps from; None: those that the run was trained on.
         timing_seconds: Time for the measurement of each batch size.
+        triton: Whether a model repository for Triton is written beside an ONNX file.
     """
 
     checkpoint: str
@@ -77,6 +79,7 @@ class ExportOptions:
     most_loss: float | None = None
     calibrate_on: Path | None = None
     timing_seconds: float = SECONDS
+    triton: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,7 @@ class Exported:
         outcome: The proof; None: it was not proved.
         proof_page: Where the page of the proof belongs.
         texts: What the file of the text tower beside it says of itself; None: there is none.
+        repository: The model repository for Triton; None: none was written.
     """
 
     path: Path
@@ -106,6 +110,7 @@ class Exported:
     outcome: ProofOutcome | None = None
     proof_page: Path | None = None
     texts: TextFacts | None = None
+    repository: Path | None = None
 
 
 def export_model(
@@ -123,6 +128,7 @@ def export_model(
     limits = ProofLimits.of(options.precision, least_cosine=options.least_cosine, most_loss=options.most_loss)
     settings = FormatSettings(options.input, options.precision, options.opset, report, options.licence)
     form.check(options.out, settings)
+    _refuse_triton(options, form)
     _refuse_unproved_int8(options)
     _refuse_existing(options, form)
     model = load(
@@ -161,7 +167,17 @@ def export_model(
             ).with_texts(None if texts.facts is None else texts.facts.proof)
             facts = outcome.update(facts)
             form.write_facts(path, facts)
-        return _put_in_place(path, options.out, form, facts, outcome, texts=texts.facts)
+        exported = _put_in_place(path, options.out, form, facts, outcome, texts=texts.facts)
+    return _with_repository(exported) if options.triton and exported.path == options.out else exported
+
+
+def _with_repository(exported: Exported) -> Exported:
+    """Write the model repository of an exported file and its text tower, and return what was written."""
+    folder = repository_place(exported.path)
+    existed = folder.exists()
+    write_repository([exported.path, *([] if exported.texts is None else [text_path(exported.path)])], folder)
+    replaced = [*exported.replaced, *([folder] if existed else [])]
+    return replace(exported, files=[*exported.files, folder], replaced=replaced, repository=folder)
 
 
 def _limits_of_texts(options: ExportOptions) -> ProofLimits | None:
@@ -184,6 +200,12 @@ def _refuse_unproved_int8(options: ExportOptions) -> None:
     if options.precision != "int8" and options.calibrate_on is not None:
         text = f"`calibrate_on` is for `precision` int8; {options.precision} needs no calibration"
         raise ConfigError(text, code="conflicting-settings", parameter="calibrate_on")
+
+
+def _refuse_triton(options: ExportOptions, form: ExportFormat) -> None:
+    if options.triton and form.name != "onnx":
+        text = f"`triton` writes a model repository of ONNX files; `format` {form.name} is none, give `format` onnx"
+        raise ConfigError(text, code="conflicting-settings", parameter="triton")
 
 
 def _facts(model: Model, options: ExportOptions, details: str, graph: str) -> ExportFacts:
@@ -214,6 +236,8 @@ def _refuse_existing(options: ExportOptions, form: ExportFormat) -> None:
     """Raise an OutputError where something is in the place of the new files, or nothing can be written there."""
     if problem := unwritable(options.out.parent):
         raise OutputError(problem, code="not-writable", parameter="out")
+    if options.triton:
+        refuse_repository(repository_place(options.out), overwrite=options.overwrite)
     for folder in () if form.suffix else (options.out, _failed(options.out)):
         _refuse_foreign(folder)
     if options.out.name == WEIGHTS and (options.out.parent / "config.json").is_file() and options.out.is_file():

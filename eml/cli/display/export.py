@@ -12,6 +12,8 @@ def show(result: ExportResult) -> None:
     from eml.exporting.proof.checks import embedding_checks
 
     console.show(result.summary())
+    if result.exported.repository is not None:
+        console.show(f"Triton: tritonserver --model-repository={result.exported.repository}")
     outcome, proof = result.exported.outcome, result.proof
     if outcome is None or proof is None:
         console.warn("not proved: nothing was compared with the checkpoint, and the file is not calibrated")
