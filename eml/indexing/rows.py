@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from eml.dataset.columns import BOX
 from eml.files import is_path, moved_along
 from eml.images.locate import stays_below
 from eml.indexing.adding import ROOT
 from eml.indexing.answers import NOWHERE, ImagePlace
+from eml.indexing.image_rows import Value
 from eml.indexing.model_record import read_record
-from eml.indexing.queries import boxes_of
 
 if TYPE_CHECKING:
     from eml.indexing.store import IndexStore
@@ -37,14 +38,21 @@ IndexRows = Mapping[int, IndexRow]
 
 def rows_of(store: IndexStore, ids: NDArray[np.int64]) -> IndexRows:
     """Return the rows of these ids."""
-    frame = store.rows(ids)
-    roots = frame[ROOT].fillna("").tolist() if ROOT in frame.columns else [""] * len(frame)
+    records = store.records(ids)
+    roots = [str(record.get(ROOT) or "") for record in records]
     folders = {root: _folder(store.folder, root) for root in set(roots)}
-    columns = (frame["file_name"].fillna("").tolist(), frame["label"].fillna("").tolist(), roots, boxes_of(frame))
-    return {
-        id_: IndexRow(name, label, _place(folders[root], name, box))
-        for id_, name, label, root, box in zip(frame["id"].tolist(), *columns, strict=True)
-    }
+    rows: dict[int, IndexRow] = {}
+    for record, root in zip(records, roots, strict=True):
+        name = str(record["file_name"] or "")
+        place = _place(folders[root], name, _box(record))
+        rows[int(record["id"] or 0)] = IndexRow(name, str(record["label"] or ""), place)
+    return rows
+
+
+def _box(record: Mapping[str, Value]) -> Box | None:
+    """Return the box of an image, None for a whole one."""
+    left, top, right, bottom = (-1 if (side := record.get(name)) is None else int(side) for name in BOX)
+    return None if left < 0 else (left, top, right, bottom)
 
 
 def _place(folder: Path | None, name: str, box: Box | None) -> ImagePlace:
