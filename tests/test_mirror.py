@@ -147,6 +147,7 @@ TESTED_THROUGH = {
     "indexing/class_counts": "indexing/test_index",
     "indexing/classify": "indexing/test_index",
     "indexing/creating": "indexing/test_index",
+    "indexing/condition_time": "indexing/test_where",
     "indexing/database": "indexing/test_store",
     "indexing/embedding_rows": "indexing/test_store",
     "indexing/engines": "indexing/test_graphs",

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from eml.config.text import did_you_mean
 from eml.errors import DataError, Problem
+from eml.indexing.condition_time import timed
 from eml.indexing.database import DAMAGED_ADVICE, damaged
 from eml.indexing.image_rows import OWN, Row, Value, row_checksum
 from eml.indexing.state import MODULUS, IndexState
@@ -134,7 +135,8 @@ def matching(connection: sqlite3.Connection, state: IndexState, where: RowFilter
         ]
     )
     query = f"SELECT id FROM (SELECT {columns} FROM images NOT INDEXED) WHERE {where.sql} ORDER BY id"
-    return np.array(connection.execute(query, where.parameters).fetchall(), np.int64).reshape(-1)
+    with timed(connection):
+        return np.array(connection.execute(query, where.parameters).fetchall(), np.int64).reshape(-1)
 
 
 def choose(

@@ -32,6 +32,8 @@ Value = str | int | float
 DEEPEST = 12  # parentheses and negations within each other; SQLite's parser holds a hundred open parts
 MOST_COMPARISONS = 500  # SQLite takes a chain of less than a thousand
 MOST_VALUES = 10_000  # SQLite binds at most 32,766 values
+MOST_PROBLEMS = 20  # that are gathered before reading ends
+LONGEST_PATTERN = 50_000  # bytes of a pattern of like that SQLite takes
 MOST_LISTED = 20  # columns that an error lists
 COMPARISONS = ("=", "!=", "<", "<=", ">", ">=")
 TRUTHS = {"1": "true", "0": "false", "true": "true", "false": "false", "yes": "true", "no": "false"}
@@ -206,6 +208,8 @@ class _Reader:
             raise self._error(pattern, "after like comes a text in quotes, such as 'shoe%'")
         if re.fullmatch(r"(?:[^\\]|\\.)*\\", str(pattern.value), re.DOTALL):
             self._report(pattern, "a single \\ ends the pattern; write \\\\ for the character itself")
+        if len(str(pattern.value).encode()) > LONGEST_PATTERN:
+            self._report(pattern, f"the pattern has more than {LONGEST_PATTERN:,} bytes")
         self._advance()
         return f"{left.sql} {operator} {self._bind(pattern.value)} ESCAPE '\\'"
 
@@ -294,6 +298,8 @@ class _Reader:
 
     def _report(self, token: Token, message: str, code: str = "not-a-condition") -> None:
         self.problems.append(problem_at(self.text, token.start, token.stop, message, code))
+        if len(self.problems) >= MOST_PROBLEMS:
+            raise ConfigError(self.problems)
 
     def _error(self, token: Token, message: str) -> ConfigError:
         """Return the error for what cannot be read on from, after the problems before it."""

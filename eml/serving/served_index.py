@@ -15,6 +15,7 @@ from eml.indexing.adding import ROOT
 from eml.indexing.answers import NOWHERE
 from eml.indexing.calibrating import calibrate_if_due
 from eml.indexing.classify import Classifier, LabelledTiles
+from eml.indexing.condition_time import conditions_within
 from eml.indexing.database import Database
 from eml.indexing.image_rows import OWN
 from eml.indexing.model_record import fingerprint_of, load_model_of
@@ -41,6 +42,10 @@ if TYPE_CHECKING:
     from eml.indexing.answers import ClassifiedImage, NearImage, QueryAnswer
     from eml.inference.any_model import AnyModel
     from eml.retrieval.answer_calibration import AnswerCalibration
+
+
+CONDITION_SECONDS = 5.0
+"""The longest time of a condition on rows, which a client writes."""
 
 
 class ServedIndex:
@@ -98,7 +103,7 @@ class ServedIndex:
         classify: bool = False,
     ) -> SearchReply:
         """Return the nearest images of embedded queries, all of one generation. classify: also their classes."""
-        with self.store.snapshot():
+        with self.store.snapshot(), conditions_within(CONDITION_SECONDS):
             calibration = calibration_of(self.store)
             answers: list[SearchItem] = []
             for items, are_texts in ((images, False), (texts, True)):

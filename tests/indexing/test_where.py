@@ -11,7 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eml.errors import ConfigError
-from eml.indexing.where import DEEPEST, MOST_COMPARISONS, MOST_VALUES, ColumnKind, parse_where
+from eml.indexing.condition_time import conditions_within, timed
+from eml.indexing.where import (
+    DEEPEST,
+    LONGEST_PATTERN,
+    MOST_COMPARISONS,
+    MOST_PROBLEMS,
+    MOST_VALUES,
+    ColumnKind,
+    parse_where,
+)
 from eml.indexing.where_tokens import KEYWORDS, LONGEST, spelt
 from tests.examples import examples
 
@@ -265,6 +274,38 @@ def test_sqlite_takes_the_largest_conditions_and_larger_ones_are_refused(limit: 
     table([]).execute(query, (0, *condition.parameters)).fetchall()
     with pytest.raises(ConfigError, match=r"more than|at most"):
         parse_where(limits(1)[limit], COLUMNS)
+
+
+def test_a_pattern_longer_than_sqlite_takes_is_refused_and_one_that_it_takes_is_not() -> None:
+    longest = parse_where(f"label like '{'a' * LONGEST_PATTERN}'", COLUMNS)
+    row: Row = dict.fromkeys(COLUMNS) | {"label": "a"}
+    assert table([row]).execute(f"SELECT id FROM images WHERE {longest.sql}", longest.parameters).fetchall() == []
+    with pytest.raises(ConfigError, match="50,000 bytes"):
+        parse_where(f"label like '{'ä' * (LONGEST_PATTERN // 2)}a'", COLUMNS)
+
+
+def test_what_is_told_of_a_condition_full_of_problems_is_bounded() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_where(" or ".join(f"{'n' * 180}{number} = 1" for number in range(400)), COLUMNS)
+    assert len(caught.value.problems) == MOST_PROBLEMS
+    assert len(str(caught.value)) < 10_000
+
+
+def test_a_condition_that_takes_long_is_interrupted_where_there_is_a_limit() -> None:
+    database = table([dict.fromkeys(COLUMNS) | {"label": "a" * 100}] * 1500)
+    condition = parse_where(" or ".join(["label like '%a%a%a%b'"] * 490), COLUMNS)
+    query = f"SELECT id FROM images WHERE {condition.sql}"
+    with (
+        conditions_within(0.05),
+        pytest.raises(ConfigError, match=r"takes more than 0\.05 seconds") as caught,
+        timed(database),
+    ):
+        database.execute(query, condition.parameters).fetchall()
+    assert caught.value.parameter == "where"
+    with timed(database):  # and none outside; the connection can be used again
+        assert len(database.execute("SELECT id FROM images WHERE label LIKE 'a%'").fetchall()) == 1500
+    with conditions_within(30), timed(database), pytest.raises(sqlite3.OperationalError, match="no such table"):
+        database.execute("SELECT id FROM elsewhere")
 
 
 WORDS = [
