@@ -245,3 +245,7 @@ def _check_kind(connection: sqlite3.Connection, folder: Path) -> None:
         raise DataError(text, code="newer-eml")
     if version != FORMAT:
         raise damaged(folder / NAME, f"there is no format {version}")
+    # A view can be read for ever, a trigger acts when something is written; checksums can be made to fit both.
+    foreign = "SELECT name FROM sqlite_master WHERE type NOT IN ('table', 'index') OR (type = 'table' AND rootpage = 0)"
+    if connection.execute(foreign).fetchone() is not None:
+        raise damaged(folder / NAME, "it has views, triggers or virtual tables, which eml never writes")

@@ -158,6 +158,30 @@ def test_facts_that_somebody_forged_are_refused_and_nothing_is_deleted(case: str
     assert (tmp_path / "index" / "index.sqlite").exists()
 
 
+FOREIGN = {
+    "a view without end": (
+        "ALTER TABLE images RENAME TO kept",
+        "CREATE VIEW images AS WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT * FROM kept, c",
+    ),
+    "facts of a view": ("ALTER TABLE facts RENAME TO kept", "CREATE VIEW facts AS SELECT * FROM kept"),
+    "a trigger": ("CREATE TRIGGER t AFTER INSERT ON images BEGIN DELETE FROM images; END",),
+    "a virtual table": ("CREATE VIRTUAL TABLE v USING fts5(x)",),
+    "another column": ("ALTER TABLE images ADD COLUMN evil AS (zeroblob(1000000))",),
+}
+
+
+@pytest.mark.parametrize("case", FOREIGN)
+def test_definitions_that_eml_did_not_write_are_refused(case: str, tmp_path: Path) -> None:
+    with IndexStore.create(tmp_path / "index", size=SIZE) as store:
+        store.add(np.eye(3, SIZE), pd.DataFrame({"label": ["a", "b", "c"]}))
+    with closing(sqlite3.connect(tmp_path / "index" / "index.sqlite", isolation_level=None)) as connection:
+        for statement in FOREIGN[case]:
+            connection.execute(statement)
+    with pytest.raises(DataError, match=r"views, triggers or virtual tables|definitions of its tables") as caught:
+        IndexStore.open(tmp_path / "index").rows()
+    assert caught.value.code == "damaged-index"
+
+
 @pytest.mark.wide
 def test_100_flipped_bytes_of_each_file(tmp_path) -> None:
     make(tmp_path / "names")

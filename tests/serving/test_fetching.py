@@ -1,7 +1,6 @@
 """Images by URL: hosts that are named, public addresses, the address that was checked, limits, redirects."""
 
 import asyncio
-import gc
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -135,7 +134,6 @@ def run(check: Callable[[World, UrlFetcher], Awaitable[None]], **options: Any) -
             await check(world, fetcher)
 
     asyncio.run(whole())
-    gc.collect()
 
 
 async def code_of(fetcher: UrlFetcher, url: str) -> tuple[str, str]:

@@ -35,3 +35,30 @@ def test_a_damaged_file_and_inputs_of_another_shape_are_our_errors(tmp_path: Pat
     session = open_session(doubling(tmp_path / "model.onnx"))
     with pytest.raises(CheckpointError, match="cannot run it on 1 images"):
         run_session(session, np.zeros((1, 3), np.float32), tmp_path, "images")
+
+
+def test_weights_outside_of_the_folder_of_a_file_are_not_read(tmp_path: Path) -> None:
+    numbers, folder = np.arange(4, dtype=np.float32), tmp_path / "model"
+    folder.mkdir()
+    for file in (tmp_path / "secret.bin", folder / "own.bin"):
+        file.write_bytes(numbers.tobytes())
+    session = open_session(with_weights_at(folder / "good.onnx", "own.bin"))
+    assert np.array_equal(session.run(None, {"x": np.zeros(4, np.float32)})[0], numbers)
+    for location in ("../secret.bin", str(tmp_path / "secret.bin")):
+        with pytest.raises(CheckpointError) as caught:
+            open_session(with_weights_at(folder / "evil.onnx", location))
+        assert caught.value.code == "damaged-file"
+
+
+def with_weights_at(path: Path, location: str) -> Path:
+    """Write a network that adds four numbers, which lie in another file."""
+    types = onnx.TensorProto
+    tensor = types(name="w", data_type=types.FLOAT, dims=[4], data_location=types.EXTERNAL)
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", location
+    inputs, outputs = (onnx.helper.make_tensor_value_info(name, types.FLOAT, [4]) for name in "xy")
+    node = onnx.helper.make_node("Add", ["x", "w"], ["y"])
+    graph = onnx.helper.make_graph([node], "adding", [inputs], [outputs], [tensor])
+    opsets = [onnx.helper.make_opsetid("", 17)]
+    path.write_bytes(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString())
+    return path
