@@ -32,6 +32,7 @@ _PLACES = {
     "text": "eml.commands.text",
     "export": "eml.commands.export",
     "push": "eml.commands.push",
+    "upload": "eml.commands.upload",
     "suspects": "eml.commands.suspects",
     "build_index": "eml.commands.index_build",
     "add_to_index": "eml.commands.index_add",

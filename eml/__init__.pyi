@@ -45,6 +45,7 @@ from eml.commands.suspects import SuspectsConfig, SuspectsResult
 from eml.commands.sweep import SweepConfig, SweepResult
 from eml.commands.text import TextConfig, TextResult
 from eml.commands.train import Outcome, TrainConfig, TrainResult
+from eml.commands.upload import UploadConfig, UploadResult
 from eml.config.plugins import load_plugins as load_plugins
 from eml.errors import EmlError as EmlError
 from eml.head.class_head import ClassHead as ClassHead
@@ -108,6 +109,7 @@ __all__ = [
     "sweep",
     "text",
     "train",
+    "upload",
     "verify_index",
 ]
 
@@ -437,6 +439,7 @@ def train(
     dry_run: Literal[False] = ...,
     preview: Literal[False] = ...,
     out: str | Path | None = ...,
+    upload_to: str | Path | None = ...,
     plugins: str | Sequence[str] = ...,
     progress: Progress | bool | None = None,
     **others: Any,
@@ -454,6 +457,7 @@ def train(
     dry_run: bool = ...,
     preview: bool = ...,
     out: str | Path | None = ...,
+    upload_to: str | Path | None = ...,
     plugins: str | Sequence[str] = ...,
     progress: Progress | bool | None = None,
     **others: Any,
@@ -677,6 +681,7 @@ def embed(
     workers: int | None = ...,
     device: str = ...,
     overwrite: bool = ...,
+    upload_to: str | Path | None = ...,
     plugins: str | Sequence[str] = ...,
     progress: Progress | bool | None = None,
 ) -> EmbedResult: ...
@@ -726,6 +731,7 @@ def export(
     most_loss: float = ...,
     triton: bool = ...,
     overwrite: bool = ...,
+    upload_to: str | Path | None = ...,
     plugins: str | Sequence[str] = ...,
     progress: Progress | bool | None = None,
 ) -> ExportResult: ...
@@ -741,6 +747,16 @@ def push(
     dry_run: bool = ...,
     progress: Progress | bool | None = None,
 ) -> PushResult: ...
+@overload
+def upload(config: UploadConfig, /, *, progress: Progress | bool | None = None, **changes: Any) -> UploadResult: ...
+@overload
+def upload(
+    sources: str | Path | Sequence[str | Path],
+    *,
+    to: str | Path,
+    overwrite: bool = ...,
+    progress: Progress | bool | None = None,
+) -> UploadResult: ...
 @overload
 def suspects(
     config: SuspectsConfig,
@@ -799,6 +815,7 @@ def build_index(
     workers: int = ...,
     device: str = ...,
     overwrite: bool = ...,
+    upload_to: str | Path | None = ...,
     plugins: str | Sequence[str] = ...,
     progress: Progress | bool | None = None,
 ) -> BuildIndexResult: ...

@@ -18,6 +18,7 @@ from tempfile import TemporaryFile
 from typing import Any
 
 from eml.errors import OutputError
+from eml.storage import RemotePath, is_remote, read_bytes
 
 TEMPORARY_PREFIX = ".eml-tmp-"
 _TEMPORARY = re.compile(r"\.eml-tmp-(?:old-)?[0-9a-f]{8}(?:[-.]|$)")
@@ -59,7 +60,7 @@ def real_path(path: Path) -> Path:
 
     Path.resolve raises a RuntimeError for them, which no reader of files expects.
     """
-    return Path(os.path.realpath(path))
+    return path if is_remote(path) else Path(os.path.realpath(path))
 
 
 def is_loop(path: Path) -> bool:
@@ -83,6 +84,8 @@ def from_here(path: Path) -> Path:
 
 def refuse_pipe(path: Path) -> None:
     """Raise an OSError for a pipe or a device, which would be waited for or have no end; others are left to be read."""
+    if is_remote(path):
+        return
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError):  # whoever opens it says why it cannot be read
@@ -256,6 +259,8 @@ def moved_along(path: Path, before: Path, now: Path) -> Path:
 
 def unwritable(folder: Path) -> str | None:
     """Return why a folder cannot be written, or None. It need not exist yet; nothing is left behind."""
+    if is_remote(folder):
+        return f"{folder}: cannot be written: results are written into local folders"
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not existing.is_dir():
         return f"{folder}: cannot be written, since {existing} is a file"
@@ -277,6 +282,8 @@ def refuse_file_name(folder: Path, purpose: str) -> None:
 
 def digest(path: Path) -> str:
     """Return blake2b-128 of the file's bytes as 32 hex digits."""
+    if isinstance(path, RemotePath):
+        return bytes_digest(read_bytes(path))
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 

@@ -16,6 +16,7 @@ from tests.examples import ALL
 LONG_RUN, BUDGET = 60, 500  # seconds of all tests, on all workers: 250 of two quiet cores
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach for a hub; huggingface_hub reads this when it is imported
+os.environ["EML_REMOTE_CACHE_SIZE"] = "0"  # no test may fill the cache of its user
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small tensors gain nothing, and threads that wait for a busy core spin
 os.environ["EML_MALLOC"] = "default"  # tests of memory need what is freed to leave the process
 os.fsync = lambda file: None  # what tests write need not outlive a power cut, and they would wait for the disk

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.xdist_group("sources")
 ROWS = [
     {"child_python", "errors", "imported", "printable", "units", "versions"},
     {"notebook_bars"},
+    {"storage"},
     {"allocator", "devices", "files", "progress", "stopping", "threads"},
     {"json_files"},
     {"config"},

@@ -35,7 +35,7 @@ FUNCTIONS = {
     "using": (
         "Embedding and export",
         "Embeddings in files, and models for elsewhere.",
-        ("embed", "text", "export", "push"),
+        ("embed", "text", "export", "push", "upload"),
     ),
     "indexing": (
         "Index",

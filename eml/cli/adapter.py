@@ -30,6 +30,7 @@ from eml.commands.base import (
     validated,
 )
 from eml.errors import ConfigError, EmlError, Problem
+from eml.storage.remote_path import is_url
 
 CONFIG_HELP = "YAML file with any of these options; what stands on the command line wins."
 JSON_HELP = "Print the result as one JSON object on stdout."
@@ -277,6 +278,7 @@ def _parameter(terminal: Terminal, name: str, info: FieldInfo) -> inspect.Parame
         if info.is_required():
             help_text += "  [required]"
         argument = typer.Argument(metavar=_metavar(terminal, name), help=help_text, show_default=False, **limits)
+        argument.parser = _as_typed if kind is Path else None
         annotation = list[kind] | None if repeatable else kind | None  # type: ignore[valid-type]
         return _named(name, annotation, default, argument)
     flags = [option_name(name, info)]
@@ -287,6 +289,7 @@ def _parameter(terminal: Terminal, name: str, info: FieldInfo) -> inspect.Parame
     shown = kind is not bool and default is not None and default is not False
     metavar = None if kind is bool else terminal.metavars.get(name) or value_name(kind, name)
     chosen = typer.Option(*flags, metavar=metavar, help=help_text, show_default=shown, **limits)
+    chosen.parser = _as_typed if kind is Path else None
     annotation = list[kind] | None if repeatable else kind if default is not None else kind | None  # type: ignore[valid-type]
     return _named(name, annotation, default, chosen)
 
@@ -336,6 +339,11 @@ def _typer_type(annotation: Any) -> tuple[Any, bool]:
     if get_origin(annotation) is tuple:
         return _typer_type(get_args(annotation)[0])[0], True
     return annotation, False
+
+
+def _as_typed(text: str) -> Path | str:
+    """Return a path; a URL stays a text, which a path would shorten."""
+    return text if is_url(text) else Path(text)
 
 
 def _limits(kind: Any, info: FieldInfo) -> dict[str, Any]:

@@ -53,6 +53,7 @@ COMMANDS = (
         "text",
         "export",
         "push",
+        "upload",
     ),
     *("index", "search", "classify", "serve-key", "demo", "margins", "config", "completion", "doctor", "version"),
 )

@@ -24,6 +24,7 @@ from eml.errors import ConfigError, Problem
 from eml.images.image_size import ImageSize, size_word
 from eml.imported import is_imported
 from eml.progress import Progress, Report, no_progress
+from eml.storage.remote_path import as_place, is_remote, is_url
 
 _CODES = {  # of pydantic's errors; all others are of the type
     "literal_error": "unknown-choice",
@@ -58,6 +59,11 @@ def as_path(value: object, info: ValidationInfo) -> object:
         raise ValueError("must not be empty")
     from eml.config.paths import ConfigFolder, OverrideText, check_path
 
+    if is_url(value):
+        place = as_place(value)
+        if is_remote(place):
+            return place
+        value = place
     check_path(value)
     path = Path(os.path.expanduser(value))  # noqa: PTH111 - a Path would refuse the home of an unknown user
     if isinstance(info.context, ConfigFolder) and not isinstance(value, OverrideText):
@@ -79,7 +85,7 @@ def _as_text(value: object) -> object:
         return value
     from eml.config.paths import check_path
 
-    check_path(value)
+    check_path(as_place(value) if is_url(value) else value)
     return str(value)
 
 
@@ -186,6 +192,10 @@ class CommandResult:
     next_command: str | None = None
     later_commands: tuple[str, ...] = ()
     messages: tuple[str, ...] = ()
+
+    def to_upload(self) -> tuple[Path, ...]:
+        """Return the files and folders that are the result, which `upload_to` copies."""
+        return self.written
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `--json` prints: plain numbers, text, lists and dictionaries."""
@@ -304,8 +314,21 @@ def _with_plugins(run: Callable[[Config, Caller], Result]) -> Callable[[Config, 
 
             with caller.checks():
                 load_plugins(names, report=caller.note)
+        upload_to = getattr(config, "upload_to", None)
+        if upload_to is not None:
+            from eml.commands.with_upload import check_upload
+
+            with caller.checks():
+                check_upload(upload_to, overwrite=bool(getattr(config, "overwrite", False)))
         with _exits_refused():
             result = run(config, caller)
+        if upload_to is not None:
+            from eml.commands.with_upload import upload_result
+
+            overwrite = bool(getattr(config, "overwrite", False))
+            upload_result(
+                result.to_upload(), upload_to, overwrite=overwrite, report=caller.note, progress=caller.progress
+            )
         first, *later = map(given_plugins, (result.next_command, *result.later_commands))
         return replace(result, next_command=first, later_commands=tuple(filter(None, later)))
 

@@ -180,7 +180,7 @@ def _of_table(config: FillCacheConfig, caller: Caller) -> TableCache:
 
     from eml.dataset.boxes import check_boxes
     from eml.dataset.pipeline import resolve
-    from eml.images.cache.store import CACHE_FOLDER
+    from eml.inference.images import cache_folder
     from eml.training.caches import TableCache, images_settings
 
     table = resolve(
@@ -190,7 +190,7 @@ def _of_table(config: FillCacheConfig, caller: Caller) -> TableCache:
     settings = images_settings(
         config.side or 8, config.interpolation or "bicubic", config.format or "raw", config.quality or 95
     )
-    return TableCache("images", table, table.frame, config.folder or table.root / CACHE_FOLDER, settings)
+    return TableCache("images", table, table.frame, config.folder or cache_folder(table), settings)
 
 
 def _fill(request: TableCache, caller: Caller, *, check: bool) -> FilledCache:

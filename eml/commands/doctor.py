@@ -37,6 +37,7 @@ EXTRAS = {
     "onnx": "onnxruntime",
     "openvino": "openvino",
     "hub": "huggingface_hub",
+    "remote": "s3fs",
     "terminal-images": "textual_image",
     "tensorboard": "tensorboard",
     "wandb": "wandb",
@@ -92,12 +93,19 @@ def doctor(config: DoctorConfig, caller: Caller) -> DoctorResult:
     facts["free disk here"] = _free(Path.cwd())
     shared = Path("/dev/shm")
     facts["free /dev/shm"] = _free(shared) if shared.is_dir() else "none"
+    facts["remote cache"] = _remote_cache()
     present = [name for name, module in EXTRAS.items() if importlib.util.find_spec(module) is not None]
     facts["extras found"] = ", ".join(present) or "none"
     facts["extras not found"] = ", ".join(name for name in EXTRAS if name not in present) or "none"
     if config.hub:
         facts["model hub"] = _hub()
     return DoctorResult(facts=facts)
+
+
+def _remote_cache() -> str:
+    from eml.storage.object_cache import cache_facts
+
+    return cache_facts()
 
 
 def _devices() -> str:

@@ -38,6 +38,7 @@ from eml.commands.options import (
     Plugins,
     Precision,
     StripPrefix,
+    UploadTo,
     Views,
     Weights,
     class_level_of,
@@ -58,7 +59,12 @@ if TYPE_CHECKING:
     from eml.models.fingerprint import Fingerprint
 
 
-_OWN = {"overwrite", "workers", "batch_size"}  # which mean something else to an index, or are as well left alone
+_OWN = {
+    "overwrite",
+    "workers",
+    "batch_size",
+    "upload_to",
+}  # which mean something else to an index, or are as well left alone
 MOST_WORKERS = 16  # that are started unasked
 
 
@@ -121,6 +127,7 @@ class EmbedConfig(CommandConfig):
     ] = None
     device: Device = "auto"
     overwrite: Overwrite = False
+    upload_to: UploadTo = None
     plugins: Plugins = ()
 
 

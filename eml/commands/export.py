@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from eml.commands.base import Caller, CommandConfig, CommandResult, PathField, PathText, command
-from eml.commands.options import ImageSize, Plugins, Views, Weights
+from eml.commands.options import ImageSize, Plugins, UploadTo, Views, Weights
 from eml.errors import EmlError
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ class ExportConfig(CommandConfig):
         "config.pbtxt and 1/model.onnx.",
     )
     overwrite: bool = Field(False, description="Replace what is at `out`.")
+    upload_to: UploadTo = None
     plugins: Plugins = ()
 
 
@@ -136,7 +137,7 @@ def export(config: ExportConfig, caller: Caller) -> ExportResult:
     """Export a checkpoint."""
     from eml.exporting.export import ExportOptions, export_model
 
-    fields = {name: getattr(config, name) for name in type(config).model_fields if name != "plugins"}
+    fields = {name: getattr(config, name) for name in type(config).model_fields if name not in ("plugins", "upload_to")}
     exported = export_model(ExportOptions(**fields), report=caller.note, progress=caller.progress)
     result = ExportResult(exported=exported)
     pages = _write_page(result, config, caller)

@@ -153,7 +153,7 @@ def filter(config: FilterConfig, caller: Caller) -> FilterResult:
     excluded = {path: read_exclusions(path) for path in config.exclude}
     duplicates, rules = _rules(config, excluded)
     rules.check()
-    folder = out_folder(config.dataset, config.out)
+    folder = out_folder(config.dataset, config.out, caller)
     table = read_source(config, "filter", folder, caller)
     paths, inputs = _outputs(config, folder, table.suffix), {**table.inputs, **lists}
     check_outputs(paths, inputs=inputs, overwrite=config.overwrite)  # before the work, not after it

@@ -32,6 +32,7 @@ from eml.commands.options import (
     Plugins,
     Precision,
     StripPrefix,
+    UploadTo,
     Views,
     Weights,
     Workers,
@@ -80,6 +81,7 @@ class BuildIndexConfig(CommandConfig):
     workers: Workers = 0
     device: Device = "auto"
     overwrite: bool = Field(False, description="Replace an index.")
+    upload_to: UploadTo = None
     plugins: Plugins = ()
 
 

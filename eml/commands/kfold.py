@@ -141,7 +141,7 @@ def kfold(config: KFoldConfig, caller: Caller) -> KFoldResult:
     from eml.dataset.splits.usable import usable_folds
     from eml.dataset.table import check_outputs, write_tables
 
-    folder = out_folder(config.dataset, config.out)
+    folder = out_folder(config.dataset, config.out, caller)
     table = read_source(config, "kfold", folder, caller)
     path = folder / f"folds{table.suffix}"
     check_outputs([path], inputs=[table.source], overwrite=config.overwrite)  # before the work, not after it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -174,6 +175,16 @@ Within = Annotated[
 ]
 
 
+UploadTo = Annotated[
+    PathField | None,
+    AfterValidator(lambda place: remote_place(place)),
+    Field(
+        description="An address such as s3://bucket/folder, where the result is copied once it is complete; see "
+        "docs/remote.md."
+    ),
+]
+"""The field `upload_to` of a command; `command` copies the result."""
+
 Plugins = Annotated[
     tuple[Annotated[str, BeforeValidator(lambda name, info: _checked_plugin(name, info))], ...],
     BeforeValidator(several),
@@ -268,6 +279,15 @@ def column_map_words(config: CommandConfig) -> list[str]:
     return words
 
 
+def remote_place(place: Path | None) -> Path | None:
+    """Return the place. Raises ValueError, which continues the parameter's name, for a local one."""
+    from eml.storage import is_remote
+
+    if place is not None and not is_remote(place):
+        raise ValueError(f"must be an address such as s3://bucket/folder, got {place}")
+    return place
+
+
 def class_level_of(level: str | int | None) -> ClassLevel | None:
     """Return the level of a config's field."""
     from eml.dataset.scanning.class_level import parse_class_level
@@ -275,13 +295,38 @@ def class_level_of(level: str | int | None) -> ClassLevel | None:
     return None if level is None else parse_class_level(level)
 
 
-def out_folder(dataset: Path, out: Path | None) -> Path:
-    """Return where a command writes: `out`, else the folder of the dataset or of the table."""
+def out_folder(dataset: Path, out: Path | None, caller: Caller) -> Path:
+    """Return where a command writes: `out`, else the folder of the dataset or of the table.
+
+    Raises:
+        OutputError: It is a remote place, or `out` has the name of a file.
+    """
     from eml.files import refuse_file_name
 
     if out is not None:
         refuse_file_name(out, "a folder for the tables, which have names of their own")
+    refuse_remote_out(dataset, out, caller)
     return out or (dataset if dataset.is_dir() else dataset.parent)
+
+
+def refuse_remote_out(dataset: Path, out: Path | None, caller: Caller, name: str | None = None) -> None:
+    """Raise an OutputError where a command would write into a remote place, with the command that does not.
+
+    name: Of the file or folder that is proposed; None: the last name of the dataset's address.
+    """
+    from eml.errors import OutputError
+    from eml.storage import is_remote
+
+    if not is_remote(out or dataset):
+        return
+    if out is not None:
+        text = f"`out` {out}: results are written into local folders; give one, and `upload_to` or eml upload copies it"
+        raise OutputError(text, code="remote-place", parameter="out")
+    folder = dataset.parent if dataset.suffix else dataset
+    option = shlex.join(["--out", name or folder.name])
+    command = f". Run: {caller.command} {option}" if caller.command else ""
+    text = f"{dataset}: is a remote place, and results are written into a local folder: give one as `out`{command}"
+    raise OutputError(text, code="remote-place", parameter="out")
 
 
 def read_source(config: CommandConfig, step: str, folder: Path | None, caller: Caller) -> Table:

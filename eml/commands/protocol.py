@@ -116,7 +116,7 @@ def protocol(config: ProtocolConfig, caller: Caller) -> ProtocolResult:
     member = _member(config)
     check_folder(config.dataset)
     note_workers(config.workers, caller)
-    folder = out_folder(config.dataset, config.out)
+    folder = out_folder(config.dataset, config.out, caller)
     root = member.find_root(config.dataset)
     work = Work(config.boxes, folder / "images", caller.progress, caller.note)
     tables = member.tables(root, work)

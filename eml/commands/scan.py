@@ -11,7 +11,14 @@ from pydantic import Field, model_validator
 
 from eml.commands.base import Caller, CommandConfig, CommandResult, PathField, SummaryTable, command
 from eml.commands.next_steps import REPORT_PAGE, split_command
-from eml.commands.options import ClassLevelField, Overwrite, UnknownLabel, class_level_of, note_workers
+from eml.commands.options import (
+    ClassLevelField,
+    Overwrite,
+    UnknownLabel,
+    class_level_of,
+    note_workers,
+    refuse_remote_out,
+)
 
 if TYPE_CHECKING:
     from eml.dataset.scanning.scan import FolderScan, ScanSummary
@@ -94,6 +101,7 @@ def scan(config: ScanConfig, caller: Caller) -> ScanResult:
     from eml.dataset.table import Table, check_outputs, write_tables
     from eml.dataset.unknown_label import unknown_label_hint, with_label_of_later
 
+    refuse_remote_out(config.dataset, config.out, caller)
     check_folder(config.dataset)
     note_workers(config.workers, caller)
     path = _table_path(config)

@@ -168,7 +168,7 @@ def split(config: SplitConfig, caller: Caller) -> SplitResult:
     from eml.dataset.splits.split import class_counts, shared_groups
     from eml.dataset.table import check_outputs, write_tables
 
-    folder = out_folder(config.dataset, config.out)
+    folder = out_folder(config.dataset, config.out, caller)
     table = read_source(config, "split", folder, caller)
     paths = [folder / f"dataset_{side}{table.suffix}" for side in ("train", "test")]
     paths += [folder / f"classes_{side}.csv" for side in ("train", "test")]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from eml.commands.base import Caller, CommandConfig, CommandResult, PathField, SummaryTable, command
-from eml.commands.options import Device, Overwrite, Plugins, UnknownLabel
+from eml.commands.options import Device, Overwrite, Plugins, UnknownLabel, refuse_remote_out
 
 if TYPE_CHECKING:
     from eml.evaluation.trained_overlap import TrainedOverlap
@@ -123,6 +123,7 @@ def suspects(config: SuspectsConfig, caller: Caller) -> SuspectsResult:
     if config.out is not None:
         refuse_file_name(config.out, "a folder for the tables and the page")
     device = find_device(config.device)
+    refuse_remote_out(config.source, config.out, caller)
     folder = config.out or (config.source if config.source.is_dir() else config.source.parent)
     paths = [folder / name for name in FILES]
     replaced = check_outputs(paths, overwrite=config.overwrite)  # before the work, not after it

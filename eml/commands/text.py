@@ -140,7 +140,7 @@ class TextResult(CommandResult):
 def text(config: TextConfig, caller: Caller) -> TextResult:
     """Embed the texts of the classes, and write the file."""
     from eml.dataset.table import check_outputs, write_described
-    from eml.images.cache.store import CACHE_FOLDER
+    from eml.inference.images import cache_folder
     from eml.models.device import find_device
     from eml.texts.class_texts import TextSource, texts_of
     from eml.texts.embed_texts import text_vectors
@@ -164,7 +164,7 @@ def text(config: TextConfig, caller: Caller) -> TextResult:
         texts,
         encoder,
         template=source.template,
-        cache=table.root / CACHE_FOLDER,
+        cache=cache_folder(table),
         report=caller.warn,
         progress=caller.progress,
     )

@@ -26,7 +26,7 @@ from eml.commands.base import (
     option,
 )
 from eml.commands.next_steps import CONFIG_NAME, evaluate_command
-from eml.commands.options import Plugins
+from eml.commands.options import Plugins, UploadTo
 from eml.errors import ConfigError, Interrupted
 from eml.files import from_here
 
@@ -83,6 +83,7 @@ class TrainConfig(CommandConfig):
             description="With `preview`: the sheet, .png or .jpg. Default: preview.png beside the config.",
         ),
     ] = None
+    upload_to: UploadTo = None
     plugins: Plugins = ()
 
     @field_validator("fold")
@@ -119,6 +120,10 @@ class TrainResult(CommandResult):
         """The run folder, which eml.load and every command take."""
         folder: Path = self.training.folder
         return folder
+
+    def to_upload(self) -> tuple[Path, ...]:
+        """Return the run folder."""
+        return (self.folder,)
 
     def summary(self) -> str:
         """Return the verdict and the folder."""
@@ -174,6 +179,10 @@ class TrainFoldsResult(CommandResult):
     """A run for each fold."""
 
     folds: CrossValidationResult
+
+    def to_upload(self) -> tuple[Path, ...]:
+        """Return the folder of all runs."""
+        return (self.folds.folder,)
 
     def summary(self) -> str:
         """Return the number of folds and the folder."""

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, ValidationInfo
 
 from eml.config.text import shown
 from eml.files import NO_PATH, is_path, is_utf8
+from eml.storage import as_place, is_remote, is_url
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def check_path(path: Path | str) -> Path:
             f"must be valid UTF-8, since tables, configs and pages hold names as text, got {name}. Rename the folder "
             "or file"
         )
-    return Path(path)
+    return path if isinstance(path, Path) else Path(path)
 
 
 def _absolute(value: object, info: ValidationInfo) -> object:
@@ -50,6 +51,11 @@ def _absolute(value: object, info: ValidationInfo) -> object:
         return value  # pydantic refuses it
     if not str(value).strip():
         raise ValueError("must not be empty")
+    if is_url(value):
+        place = as_place(value)
+        if is_remote(place):
+            return place
+        value = place
     check_path(value)
     try:
         path = Path(value).expanduser()

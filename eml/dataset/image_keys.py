@@ -14,6 +14,7 @@ from eml.errors import DataError
 from eml.files import digest
 from eml.images.packed.members import member_digest
 from eml.progress import Report
+from eml.storage.file_systems import threads_at
 from eml.threads import in_order
 
 Keys = NDArray[np.uint64]
@@ -82,7 +83,7 @@ def is_known(keys: Keys, known: Keys) -> NDArray[np.bool_]:
 def _keys_of_files(table: Table, names: list[str], progress: Callable[[int], None] | None) -> Keys:
     hashes = []
     try:
-        for content in in_order(lambda name: _digest(table.root / name), names):
+        for content in in_order(lambda name: _digest(table.root / name), names, threads_at(table.root)):
             hashes.append(content)
             if progress:
                 progress(1)

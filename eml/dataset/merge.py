@@ -21,6 +21,7 @@ from eml.dataset.table_files import check_number
 from eml.dataset.unknown_label import with_a_class, with_label_if_present, with_unknown_label
 from eml.errors import DataError, Problem
 from eml.progress import Progress, Report
+from eml.storage import common_place, is_remote
 
 MARK = ":"  # between a dataset's name and its label when labels are kept apart; in no name, so that it can be removed
 
@@ -204,12 +205,17 @@ def _check_hash_kinds(tables: Mapping[str, Table]) -> None:
 
 
 def _common_root(tables: Mapping[str, Table]) -> Path:
-    roots = [os.path.normpath(table.root.absolute()) for table in tables.values()]  # links stay what they are
+    roots = [_whole(table.root) for table in tables.values()]
     try:
-        return Path(os.path.commonpath(roots))
-    except ValueError as error:  # drives, on Windows
-        text = f"no folder holds all of {', '.join(roots)}: move them to one drive"
+        return common_place(roots)
+    except ValueError as error:  # drives, on Windows; a bucket and a folder, or two buckets
+        text = f"no folder holds all of {', '.join(map(str, roots))}: move them to one drive or into one bucket"
         raise DataError(text, code="no-common-folder") from error
+
+
+def _whole(root: Path) -> Path:
+    """Return a root, absolute and without `..`; links stay what they are."""
+    return root if is_remote(root) else Path(os.path.normpath(root.absolute()))
 
 
 def _with_tests(tables: Mapping[str, Table]) -> tuple[dict[str, Table], list[str]]:
@@ -256,7 +262,7 @@ def _has(names: Sequence[str]) -> str:
 
 def _moved(name: str, table: Table, root: Path, labels: Labels, unknown_label: str | None) -> pd.DataFrame:
     """Return the rows with file names relative to the common root, and their labels in the merged table."""
-    folder = Path(os.path.normpath(table.root.absolute())).relative_to(root).as_posix()
+    folder = _whole(table.root).relative_to(root).as_posix()
     frame = table.frame.copy()
     if folder != ".":
         frame["file_name"] = folder + "/" + frame["file_name"]

@@ -6,6 +6,8 @@ from typing import Any
 
 import pandas as pd
 
+from eml.storage import as_file
+
 # A file may say in a few bytes that it has 10⁹ equal rows. Rows of images differ at least by a name or a box.
 _ROWS_PER_BYTE, _FEW_ROWS = 16, 10_000
 _BYTES_PER_BYTE, _FEW_BYTES = 200, 2**27
@@ -57,7 +59,7 @@ def parquet_columns(source: Path) -> list[str]:
     import pyarrow.parquet
 
     try:
-        schema = pyarrow.parquet.read_metadata(source).schema
+        schema = pyarrow.parquet.read_metadata(as_file(source)).schema
         return [schema.column(place).path for place in range(len(schema))]
     except (pyarrow.ArrowException, KeyError, TypeError, AttributeError) as error:
         raise ValueError(str(error)) from error
@@ -74,10 +76,10 @@ def read_arrow(source: Path) -> Any:
     import pyarrow.parquet
 
     try:
-        with pyarrow.parquet.ParquetFile(source) as file:
+        with pyarrow.parquet.ParquetFile(as_file(source)) as file:
             _refuse_inflated(source.stat().st_size, file.metadata)
             texts, within = _columns_of_bytes(file)
-        with pyarrow.parquet.ParquetFile(source, read_dictionary=texts) as file:
+        with pyarrow.parquet.ParquetFile(as_file(source), read_dictionary=texts) as file:
             table = _read_but(file, within)
         table.validate(full=True)  # text that is not UTF-8, and lists that end beyond their values
         _refuse_long_texts(source.stat().st_size, table)

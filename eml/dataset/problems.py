@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from eml.dataset.name_rules import find_rule, swap_advice
 from eml.dataset.table_files import csv_records
 from eml.dataset.table_names import is_csv
-from eml.errors import Problem
+from eml.errors import DataError, Problem
 from eml.files import LONGEST_NAME, NO_PATH
 from eml.images.locate import LEAVES_ROOT, OUTSIDE, is_image_name, stays_within
 from eml.images.packed.members import is_member
+from eml.storage import RemotePath, is_remote
+from eml.storage.listing import states_of
 
 RowProblems = list[tuple[int, str]]
 """(row, text), the text as a rule a `Problem` with its code. Row −1 is the table as a whole."""
@@ -70,20 +72,13 @@ def file_problems(
     if not root.is_dir():
         text = f"the folder of its images, {root}, does not exist. Give the right folder as `root`"
         return [(-1, Problem(text, "missing-folder", "root"))]
-    listed: dict[str, set[str]] = {}
-    missing, outside = [], []
-    for row, name in enumerate(names):
-        folder, _, last = name.rpartition("/")
-        if folder not in listed:
-            listed[folder] = _files_in(root, folder)
-        if last in listed[folder]:
-            continue
-        if not _is_file(root / name):  # the disk may know it in another spelling
-            missing.append(row)
-        elif not stays_within(root, name):
-            outside.append(row)
+    missing, outside = _absent(names, root)
     sought = [names.iloc[row] for row in missing]
-    rule = find_rule(sought, [labels[row] for row in missing] if labels else sought, root) if missing else None
+    rule = (
+        find_rule(sought, [labels[row] for row in missing] if labels else sought, root)
+        if missing and not is_remote(root)
+        else None
+    )
     if len(missing) == len(names):
         text = f"none of its {len(names):,} images is under {root} (the first: {short_repr(names.iloc[0])})"
         if not rule and labels and columns and (swapped := swap_advice(sought, labels, root, columns)):
@@ -99,6 +94,30 @@ def file_problems(
     return problems + [
         (row, Problem(f"{short_repr(names.iloc[row])} is {OUTSIDE}", "outside-dataset")) for row in outside
     ]
+
+
+def _absent(names: "pd.Series[Any]", root: Path) -> tuple[list[int], list[int]]:
+    """Return the rows whose image is not under the root, and those whose image is a link that leads out of it."""
+    if isinstance(root, RemotePath):
+        try:
+            present = states_of(root, names)
+        except OSError as error:
+            text = f"{root}: cannot be read: {error.strerror or error}"
+            raise DataError(text, code="not-readable", parameter="root") from error
+        return [row for row, name in enumerate(names) if name not in present], []
+    listed: dict[str, set[str]] = {}
+    missing, outside = list[int](), list[int]()
+    for row, name in enumerate(names):
+        folder, _, last = name.rpartition("/")
+        if folder not in listed:
+            listed[folder] = _files_in(root, folder)
+        if last in listed[folder]:
+            continue
+        if not _is_file(root / name):  # the disk may know it in another spelling
+            missing.append(row)
+        elif not stays_within(root, name):
+            outside.append(row)
+    return missing, outside
 
 
 def _files_in(root: Path, folder: str) -> set[str]:

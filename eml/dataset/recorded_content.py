@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,6 +17,10 @@ from eml.errors import DataError
 from eml.files import digest
 from eml.images.packed.members import member_digest, member_state
 from eml.progress import Report
+from eml.storage import RemotePath, is_url
+from eml.storage.file_systems import IN_FLIGHT
+from eml.storage.listing import states_of
+from eml.storage.objects import ObjectInfo, object_info
 from eml.threads import in_order
 
 CONTENT = "content"
@@ -56,7 +60,7 @@ def current_content(
     first = np.unique(places, return_index=True)[1]  # row of each file
     hashes = own[CONTENT].astype(str).to_numpy(object)
     paths = [f"{table.root}/{name}" for name in names]
-    there, doubtful = _states(paths, _sizes(own, first), _written(table))
+    there, doubtful = _states(table.root, list(names), _sizes(own, first), _written(table))
     wrong = _wrong_probe(paths, hashes[first], np.flatnonzero(there & ~doubtful))
     files = np.flatnonzero(there if wrong is not None else doubtful)
     now = np.full(len(names), "", object)
@@ -97,7 +101,7 @@ def recorded_sizes(info: Path) -> dict[str, float]:
 def sizes_differ(root: Path, names: Iterable[str], sizes: Iterable[float]) -> list[str]:
     """Return the names of the files, of those that are there, whose size is not the recorded one."""
     listed = list(names)
-    there, differ = _states([f"{root}/{name}" for name in listed], np.array(list(sizes), np.float64), None)
+    there, differ = _states(root, listed, np.array(list(sizes), np.float64), None)
     return [name for name, is_changed in zip(listed, (there & differ).tolist(), strict=True) if is_changed]
 
 
@@ -115,12 +119,13 @@ def _written(table: Table) -> int | None:
 
 
 def _states(
-    paths: list[str], sizes: NDArray[np.float64], written: int | None
+    root: Path, names: Sequence[str], sizes: NDArray[np.float64], written: int | None
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Return (N,) whether a file is there, and (N,) whether it has another size or was written later."""
-    there, doubtful = np.zeros(len(paths), bool), np.zeros(len(paths), bool)
-    for number, (path, size) in enumerate(zip(paths, sizes.tolist(), strict=True)):
-        state = _state(path)
+    there, doubtful = np.zeros(len(names), bool), np.zeros(len(names), bool)
+    objects = states_of(root, names) if isinstance(root, RemotePath) else None
+    for number, (name, size) in enumerate(zip(names, sizes.tolist(), strict=True)):
+        state = _state(f"{root}/{name}") if objects is None else _state_of(objects.get(name))
         if state is None:
             continue
         bytes_now, time = state
@@ -145,6 +150,11 @@ def _state(path: str) -> tuple[int | None, int] | None:
         return None
 
 
+def _state_of(info: ObjectInfo | None) -> tuple[int | None, int] | None:
+    """Return an object's bytes, None where they are not known, and the time of its last change; None for no object."""
+    return None if info is None else (info.bytes if info.bytes >= 0 else None, info.modified)
+
+
 def _wrong_probe(paths: list[str], hashes: NDArray[np.object_], files: NDArray[np.intp]) -> int | None:
     """Return the first of a few of the files, spread evenly, whose hash is another than the recorded one."""
     spread = np.unique(np.linspace(0, len(files) - 1, min(_PROBES, len(files))).astype(int)) if len(files) else files
@@ -156,7 +166,8 @@ def _wrong_probe(paths: list[str], hashes: NDArray[np.object_], files: NDArray[n
 def _read(paths: list[str], progress: Progress | None = None) -> list[str]:
     """Return the hashes of files, an empty one for a file that cannot be read."""
     hashes = []
-    for value in in_order(_hash, paths):
+    workers = IN_FLIGHT if paths and is_url(paths[0]) else None
+    for value in in_order(_hash, paths, workers):
         hashes.append(value)
         if progress:
             progress(1)
@@ -164,9 +175,11 @@ def _read(paths: list[str], progress: Progress | None = None) -> list[str]:
 
 
 def _hash(path: str) -> str:
-    state = _state(path)
     try:
-        return "" if state is None else _hash_of(path, *state)
+        if is_url(path):
+            info = object_info(remote := RemotePath(path))
+            return _hash_of_version(remote, info.bytes, info.token)
+        return "" if (state := _state(path)) is None else _hash_of(path, *state)
     except (OSError, ValueError):
         return ""
 
@@ -175,3 +188,9 @@ def _hash(path: str) -> str:
 def _hash_of(path: str, size: int | None, time: int) -> str:
     """Return the hash of a file, read once while its size and time stay: several parts of a command ask for it."""
     return member_digest(path) or digest(Path(path))
+
+
+@lru_cache(2**16)
+def _hash_of_version(path: RemotePath, size: int, token: str) -> str:
+    """Return the hash of an object, as `_hash_of`."""
+    return digest(path)

@@ -15,6 +15,7 @@ from eml.dataset.image_root import is_own_root, present_root, root_line
 from eml.errors import DataError
 from eml.files import NO_PATH, digest, digest_of, is_path, moved_along, real_path, write_json
 from eml.json_files import is_json_with, read_json
+from eml.storage import as_place, is_remote, is_url, place_below
 from eml.versions import eml_version
 
 EARLIER_WRITES = 50
@@ -91,7 +92,9 @@ def _check_paths(sidecar: Sidecar) -> None:
             raise ValueError(f"inputs.{number} has no path and digest")
     folder = [sidecar.folder] if sidecar.folder is not None else []
     for path in (sidecar.root, *folder, *(recorded["path"] for recorded in sidecar.inputs), *sidecar.siblings):
-        if not is_path(path):
+        if is_url(path):
+            as_place(path)
+        elif not is_path(path):
             raise ValueError(f"{shown(path)} is {NO_PATH}")
     for name in sidecar.siblings:
         if name in ("", ".", "..") or Path(name).name != name:
@@ -228,7 +231,14 @@ def usable_root(table: Path) -> tuple[Path | None, str | None]:
     if (sidecar := read_sidecar(table)) is None:
         return None, None
     root = present_root(sidecar.root, sidecar.folder, table.parent)
-    if root.exists() and not is_own_root(root, sidecar.root, sidecar.folder, table.parent):
+    # A remote root is not even looked for, since that is a request to a host that the sidecar chooses.
+    is_own = is_own_root(root, sidecar.root, sidecar.folder, table.parent)
+    if not is_own and is_remote(root):
+        text = f"{sidecar_path(table)}: says that the images are at {root}, and was not written here: it may have come "
+        text += "with the table, which could then have any address read with your credentials. If they are there, name "
+        text += f"the table and give `root={root}`"
+        raise DataError(text, code="root-not-trusted", parameter="root")
+    if not is_own and root.exists():
         text = f"{sidecar_path(table)}: says that the images are in {root}, outside of the table's folder, and was not "
         text += "written here: it may have come with the table, which could then put any images of this computer into "
         text += f"a report. If they are there, name the table and give `root={root}`"
@@ -272,6 +282,8 @@ def sources(table: Path) -> Iterator[tuple[Path, Path, bool]]:
             continue
         for recorded in sidecar.inputs:
             path = _resolved(recorded["path"], output, sidecar)
+            if is_remote(path) and not is_own_root(path, recorded["path"], sidecar.folder, output.parent):
+                continue  # an address from elsewhere is not asked
             yield output, path, path.is_file() and digest(path) != recorded["digest"]
             if real_path(path) not in seen:
                 seen.add(real_path(path))
@@ -281,6 +293,8 @@ def sources(table: Path) -> Iterator[tuple[Path, Path, bool]]:
 def from_folder(path: Path, folder: Path) -> str:
     """Return `path` relative to `folder` where one lies within the other, since they are then moved together."""
     path, folder = real_path(path), real_path(folder)
+    if is_remote(path) or is_remote(folder):
+        return path.as_posix()
     if path.is_relative_to(folder) or folder.is_relative_to(path):
         return Path(os.path.relpath(path, folder)).as_posix()
     return path.as_posix()
@@ -288,8 +302,14 @@ def from_folder(path: Path, folder: Path) -> str:
 
 def _resolved(recorded: str, table: Path, sidecar: Sidecar) -> Path:
     """Return a recorded path; an absolute one that is gone may have been moved together with the table."""
-    path, folder = Path(os.path.normpath(table.parent / recorded)), table.parent
-    if path.exists() or sidecar.folder is None or not Path(recorded).is_absolute():
+    path, folder = place_below(table.parent, recorded), table.parent
+    if (
+        is_remote(path)
+        or is_remote(folder)
+        or path.exists()
+        or sidecar.folder is None
+        or not Path(recorded).is_absolute()
+    ):
         return path
     along = moved_along(path, Path(sidecar.folder), real_path(folder))
     return along if along.exists() else path

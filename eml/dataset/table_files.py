@@ -12,6 +12,7 @@ import pandas as pd
 from eml.dataset.parquet_files import parquet_columns, read_parquet
 from eml.dataset.table_names import CSV_SUFFIXES, PARQUET, is_csv, is_parquet
 from eml.errors import DataError
+from eml.storage import as_file
 from eml.units import MIB
 
 NO_PYARROW = "Parquet needs pyarrow: pip install 'easy-metric-learning[parquet]'"
@@ -165,7 +166,7 @@ def _read_csv(source: Path, names: Collection[str]) -> pd.DataFrame:
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)  # a row longer than the header: pandas only warns
         frame = pd.read_csv(
-            source,
+            as_file(source),
             sep=_delimiter(source, names),
             dtype=str,
             keep_default_na=False,

@@ -33,6 +33,8 @@ from eml.images.opening import OpenedImage as OpenedImage
 from eml.images.opening import flattened, of_pillow, orientation, size_of, transposed, turned
 from eml.images.opening import open_image as open_image
 from eml.images.packed.members import Member, open_member, read_member, split_member
+from eml.images.remote_files import read_remote
+from eml.storage import RemotePath
 
 MAX_BYTES = 2**29
 """Files with more bytes are refused unread."""
@@ -106,7 +108,12 @@ def outside_image(path: Path | str, box: tuple[int, int, int, int], width: int, 
 
 
 def decode_part(
-    path: Path, choose: ChoosePart, *, at_least: tuple[int, int], background: Background = "contrast"
+    path: Path,
+    choose: ChoosePart,
+    *,
+    at_least: tuple[int, int],
+    background: Background = "contrast",
+    data: bytes | None = None,
 ) -> tuple[OpenedImage, Box]:
     """Decode an image as RGB, upright, and return it with the chosen part in its pixels.
 
@@ -115,11 +122,14 @@ def decode_part(
         choose: Picks the part from the (width, height) of the upright image in the file.
         at_least: (width, height) to which the caller resizes the part. A JPEG may be decoded smaller, as in `decode`.
         background: What transparency is put on.
+        data: The bytes of the file, where they are already read.
 
     Raises:
         ImageError: The file is not a usable image.
     """
-    decoded = open_image(read(path), path, at_least=at_least, box=choose, background=background)
+    decoded = open_image(
+        read(path) if data is None else data, path, at_least=at_least, box=choose, background=background
+    )
     image = decoded.rgb
     width, height = size_of(image)
     x, y = width / decoded.width, height / decoded.height
@@ -160,6 +170,8 @@ def has_transparency(path: Path) -> bool:
 
 def read(path: Path) -> bytes:
     """Read a file that may be an image. Raises ImageError for an empty file, and unread for a huge one or no image."""
+    if isinstance(path, RemotePath):
+        return read_remote(path, MAX_BYTES)
     if (member := split_member(path)) is not None:
         return _read_member(member, path)
     try:

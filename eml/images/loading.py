@@ -18,7 +18,7 @@ from eml.images.loading_team import read_batches
 from eml.images.loading_workers import Key, LoadedBatch, Reader
 from eml.images.preprocess import Pixels, Preprocess, flipped
 from eml.images.random import key_of, uniform
-from eml.images.source import ImageSource
+from eml.images.source import FileSource, ImageSource, PartialSource
 from eml.threads import most_workers
 
 Batch = tuple[Tensor, Tensor]
@@ -58,6 +58,8 @@ class ImageDataset:
         Raises:
             DataError: An image cannot be read.
         """
+        if isinstance(self.source, FileSource | PartialSource):
+            self.source.fetch([row for _, _, row in keys])
         draws = uniform(key_of(self.seed, keys[0][0]), np.array([position for _, position, _ in keys]), DRAWS + 2)
         for place, ((_, _, row), numbers) in enumerate(zip(keys, draws.tolist(), strict=True)):
             pixels[place] = self._pixels(row, numbers)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from eml.files import NO_PATH, is_path, is_utf8
 from eml.images.identify import ImageError
+from eml.storage import is_remote
 
 # A component "..", a leading "/", a drive: none of them stays under the root (backslashes, for tables from Windows).
 LEAVES_ROOT = r"^/|^\\|^[A-Za-z]:[\\/]|(?:^|[/\\])\.\.(?:$|[/\\])"
@@ -48,6 +49,8 @@ def is_image_name(name: str) -> bool:
 
 def stays_within(root: Path, name: str) -> bool:
     """Return whether no link on the way from the root to this file leads out of the root."""
+    if is_remote(root):  # which has no links
+        return True
     folder, _, last = f"{root}/{name}".rpartition("/")
     if not _folder_within(str(root), folder):
         return False

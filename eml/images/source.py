@@ -7,10 +7,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from eml.images.decode import Box, ChoosePart, OpenedImage, decode_part, decode_rgb, outside_image, read
+from eml.images.decode import Box, ChoosePart, ImageError, OpenedImage, decode_part, decode_rgb, outside_image, read
 from eml.images.flatten import Background
 from eml.images.locate import image_path
 from eml.images.shared_arrays import SharedArrays
+from eml.storage import is_remote
+from eml.storage.file_systems import threads_at
+from eml.threads import in_order
 
 
 class ImageSource(Protocol):
@@ -54,6 +57,11 @@ class PartialSource:
     def part(self, row: int, at_least: tuple[int, int], choose: ChoosePart) -> tuple[OpenedImage, Box]:
         """Implement ImageSource."""
         return self.source.part(int(self.rows[row]), at_least, choose)
+
+    def fetch(self, rows: Sequence[int]) -> None:
+        """Read remote files of rows that are needed next, as `FileSource.fetch` does."""
+        if isinstance(self.source, FileSource | PartialSource):
+            self.source.fetch([int(self.rows[row]) for row in rows])
 
 
 class FileSource:
@@ -100,6 +108,7 @@ class FileSource:
 
     def _view(self) -> None:
         arrays = self._shared.arrays
+        self._fetched: dict[Path, bytes | ImageError] = {}
         self.offsets, self.names, self.boxes = arrays["offsets"], arrays["names"], arrays.get("boxes")
 
     def __len__(self) -> int:
@@ -114,6 +123,31 @@ class FileSource:
         name = self.name(row)
         return self.root / name if self.follow_links else image_path(self.root, name)
 
+    def fetch(self, rows: Sequence[int]) -> None:
+        """Read remote files of rows that are needed next, many at once, since waiting for them takes the time.
+
+        `data` returns their bytes, once; what was fetched before and not asked for is forgotten.
+        """
+        self._fetched = {}
+        if not is_remote(self.root) or len(rows) < 2:
+            return
+
+        def fetched(path: Path) -> bytes | ImageError:
+            try:
+                return read(path)
+            except ImageError as error:
+                return error
+
+        paths = [self.root / self.name(row) for row in dict.fromkeys(rows)]
+        self._fetched = dict(zip(paths, in_order(fetched, paths, threads_at(self.root)), strict=True))
+
+    def data(self, path: Path) -> bytes:
+        """Return the bytes of a file. Raises ImageError as `read` does."""
+        fetched = self._fetched.pop(path, None) if self._fetched else None
+        if isinstance(fetched, ImageError):
+            raise fetched
+        return read(path) if fetched is None else fetched
+
     def box(self, row: int) -> tuple[int, int, int, int] | None:
         """Return the row's box, or None for the whole image."""
         if self.boxes is None:
@@ -124,13 +158,13 @@ class FileSource:
     def whole(self, row: int, at_least: tuple[int, int]) -> OpenedImage:
         """Implement ImageSource."""
         path = self.path(row)
-        return decode_rgb(read(path), path, at_least=at_least, box=self.box(row), background=self.background)
+        return decode_rgb(self.data(path), path, at_least=at_least, box=self.box(row), background=self.background)
 
     def part(self, row: int, at_least: tuple[int, int], choose: ChoosePart) -> tuple[OpenedImage, Box]:
         """Implement ImageSource."""
         path, box = self.path(row), self.box(row)
         if box is None:
-            return decode_part(path, choose, at_least=at_least, background=self.background)
+            return decode_part(path, choose, at_least=at_least, background=self.background, data=self.data(path))
         left, top, right, bottom = box
         inner = choose(right - left, bottom - top)
 
@@ -139,4 +173,4 @@ class FileSource:
                 raise outside_image(path, box, width, height)
             return inner[0] + left, inner[1] + top, inner[2] + left, inner[3] + top
 
-        return decode_part(path, choose_in_image, at_least=at_least, background=self.background)
+        return decode_part(path, choose_in_image, at_least=at_least, background=self.background, data=self.data(path))

@@ -31,6 +31,7 @@ from eml.inference.embedding_store import Embeddings, EmbeddingStore, Key, key_o
 from eml.inference.image_list import ImageList, unusable_rows
 from eml.models.fingerprint import Fingerprint
 from eml.progress import Progress, Report, no_progress
+from eml.storage.file_systems import threads_at
 from eml.threads import in_order
 
 CONTENT = "content"
@@ -127,6 +128,7 @@ class CheckedImages:
     def read(self, keys: Sequence[RowKey], pixels: Pixels) -> dict[int, Unreadable]:
         """Write the images of the keys into pixels (B, H, W, 3), black where one is unreadable; return why."""
         problems = {}
+        self.files.fetch([row for _, _, row in keys])
         for place, (_, _, row) in enumerate(keys):
             try:
                 pixels[place] = self._pixels(row)
@@ -137,7 +139,7 @@ class CheckedImages:
 
     def _pixels(self, row: int) -> Pixels:
         path, size = self.files.path(row), self.preprocess.at_least
-        data = read(path)
+        data = self.files.data(path)
         if bytes.fromhex(bytes_digest(data)) != self.contents[row].tobytes():
             raise DataError(f"{path}: {_CHANGED}", code="changed-while-read")
         box, background = self.files.box(row), self.preprocess.background
@@ -274,7 +276,9 @@ class _Work:
                 recorded = current_content(self.images.table, frame.iloc[first], report, advance)
                 hashes = [bytes.fromhex(value) if value else None for value in recorded]
             missing = [number for number, value in enumerate(hashes) if value is None]
-            for number, read_hash in zip(missing, in_order(self._hash, first[missing].tolist()), strict=True):
+            for number, read_hash in zip(
+                missing, in_order(self._hash, first[missing].tolist(), threads_at(self.images.root)), strict=True
+            ):
                 hashes[number] = read_hash
                 advance(1)
         return [value for place in places.tolist() if (value := hashes[place]) is not None]

@@ -24,6 +24,7 @@ from eml.images.flatten import Background
 from eml.images.locate import LEAVES_ROOT, image_path, is_image_name
 from eml.images.source import FileSource
 from eml.progress import Report
+from eml.storage import as_place, common_place, is_remote, is_url
 
 STDIN = "-"
 """Stands for a list of paths on stdin: one a line, or with NUL between them."""
@@ -97,13 +98,13 @@ def list_images(
     Raises:
         DataError: A name fits nothing, no image is there, or a table cannot be read.
     """
-    texts = [os.fspath(name) for name in ([names] if isinstance(names, str | os.PathLike) else names)]
+    texts = [_text(name) for name in ([names] if isinstance(names, str | os.PathLike) else names)]
     tables = [text for text in texts if _is_table(text)]
     if tables:
         if len(texts) > 1:
             text = f"{tables[0]}: is a table, which is named alone; leave it out, or leave out the others"
             raise DataError(text, code="conflicting-settings", parameter="images")
-        images = _of_table(Path(tables[0]), root, columns, class_level, report)
+        images = _of_table(_place(tables[0]), root, columns, class_level, report)
     elif parameters := columns.parameters:
         first = next(iter(parameters))
         text = f"`{first}` goes with a table, and {texts[0] if texts else 'an empty list'} is none"
@@ -113,13 +114,25 @@ def list_images(
     return images if label is None else _labelled(images, label)
 
 
+def _text(name: str | os.PathLike[str]) -> str:
+    return str(name) if is_remote(name) else os.fspath(name)
+
+
+def _place(text: str) -> Path:
+    """Return the path of a name. Raises DataError for a URL that is not read."""
+    try:
+        return as_place(text) if is_url(text) else Path(text)
+    except ValueError as error:
+        raise DataError(f"`images` {error}", code="invalid-value", parameter="images") from error
+
+
 def _labelled(images: ImageList, label: str) -> ImageList:
     images.frame["label"] = label
     return images
 
 
 def _is_table(text: str) -> bool:
-    path = Path(text)
+    path = _place(text)
     return text != STDIN and (is_csv(path) or is_parquet(path)) and path.is_file()
 
 
@@ -200,8 +213,11 @@ def _expand(text: str, named: _Named) -> Problem | None:
     path = _absolute(text)
     if path.is_dir():
         named.folders.append(path)
-    elif os.path.lexists(path):
+    elif path.is_file() if is_remote(path) else os.path.lexists(path):
         named.files.append(path)
+    elif glob.has_magic(text) and is_remote(path):
+        advice = "patterns are not looked for in remote places; give a folder, a table or the files"
+        return Problem(f"{text}: {advice}", "remote-place", "images")
     elif glob.has_magic(text):
         pattern = os.path.expanduser(text)  # noqa: PTH111
         matches = [_absolute(match) for match in sorted(glob.glob(pattern, recursive=True))]  # noqa: PTH207
@@ -225,15 +241,17 @@ def _names_on_stdin() -> Iterator[str]:
 
 
 def _absolute(text: str) -> Path:
-    return Path(os.path.abspath(text))  # noqa: PTH100 - it follows no links
+    return _place(text) if is_url(text) else Path(os.path.abspath(text))  # noqa: PTH100 - it follows no links
 
 
 def _common(folders: Sequence[Path]) -> Path:
     """Return the folder that holds all, itself where it is one."""
     try:
-        return Path(os.path.commonpath(folders))
-    except ValueError as error:  # drives, on Windows
-        text = f"no folder holds all of {', '.join(map(str, folders[:3]))}: give images of one drive at a time"
+        return common_place(folders)
+    except ValueError as error:  # drives, on Windows; a bucket and a folder
+        text = (
+            f"no folder holds all of {', '.join(map(str, folders[:3]))}: give images of one drive or bucket at a time"
+        )
         raise DataError(text, code="no-common-folder") from error
 
 

@@ -13,10 +13,9 @@ from eml.evaluation.retrieval_set import RetrievalSet
 from eml.images.augment import Augmenter
 from eml.images.cache import CacheSettings, FillResult, StoredFormat, caches, fill
 from eml.images.cache.fill import Advance
-from eml.images.cache.store import CACHE_FOLDER
 from eml.images.image_size import Size, height_width, one_form, size_text
 from eml.images.preprocess import Interpolation, Preprocess
-from eml.inference.images import table_files
+from eml.inference.images import cache_folder, table_files
 from eml.models.backbones import preprocess_of
 from eml.progress import Report
 from eml.training.config import CacheConfig, RunConfig
@@ -140,4 +139,4 @@ def caches_of_run(config: RunConfig, table: Table) -> list[TableCache]:
 
 
 def _folder(config: CacheConfig, table: Table) -> Path:
-    return config.folder or table.root / CACHE_FOLDER
+    return config.folder or cache_folder(table)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from eml.dataset.table import Table
 from eml.errors import ConfigError
-from eml.images.cache.store import CACHE_FOLDER
+from eml.inference.images import cache_folder
 from eml.models.embedder import Embedder
 from eml.progress import Progress, Report
 from eml.texts.class_texts import ClassTexts, texts_of
@@ -61,7 +61,7 @@ def training_texts(
         texts,
         _encoder(source, config, embedder),
         template=source.template,
-        cache=cache or table.root / CACHE_FOLDER,
+        cache=cache or cache_folder(table),
         report=report,
         progress=progress,
     )

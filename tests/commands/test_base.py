@@ -218,6 +218,7 @@ CONFIGS: dict[str, list[dict[str, Any]]] = {
         {"config": "run.yaml", "fold": "all", "device": "cpu", "overwrite": True},
         {"config": "run.yaml", "preview": True, "out": "sheet.png", "dry_run": True},
     ],
+    "upload": [{"sources": ("my run", "a.csv"), "to": "s3://bucket/a b", "overwrite": True}],
     "push": [{"folder": "my hub", "repository": "a/b", "public": True, "message": "a b", "dry_run": True}],
     "export": [
         {"checkpoint": "a", "out": "m.onnx", "format": "onnx", "input": "float", "opset": 21, "image_size": 96},

@@ -24,6 +24,7 @@ RUN = Path(__file__).parents[1] / "fixtures" / "v0_1_0" / "run"
 READ_NO_TABLE = {
     "backbones",
     "push",
+    "upload",
     "scan",
     "protocol",
     "plot",

@@ -4,6 +4,8 @@ from pathlib import Path
 import pytest
 
 from eml.config import load
+from eml.errors import ConfigError
+from eml.storage import as_place
 from tests.config.config_house import House, Table
 
 
@@ -71,3 +73,14 @@ def test_literal_beside_a_path_stays_a_literal(folders: tuple[Path, Path]):
     assert load(House, folders[1] / "run.yaml").weights == "none"
     assert load(House, folders[1] / "run.yaml", ["weights=pretrained"]).weights == "pretrained"
     assert load(House, folders[1] / "run.yaml", ["weights=w.pth"]).weights == folders[0] / "w.pth"
+
+
+def test_an_address_is_a_place_of_its_own_and_one_that_holds_a_secret_is_refused(folders: tuple[Path, Path]):
+    _, configs = folders
+    assert str(data(configs, "s3://bucket/folds.csv")) == "s3://bucket/folds.csv"
+    table = data(configs, "{table: t, root: 's3://bucket/photos/'}", "data.table=file:///data/t.csv")
+    assert table == Table(table=Path("/data/t.csv"), root=as_place("s3://bucket/photos"))
+    for address in ("s3://KEY:SECRET@bucket/folds.csv", "https://host/t.csv?Signature=SECRET"):
+        with pytest.raises(ConfigError, match="data: must not h") as error:
+            data(configs, f"'{address}'")
+        assert "SECRET" not in str(error.value)

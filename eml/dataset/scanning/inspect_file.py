@@ -9,6 +9,9 @@ from eml.images.decode import ImageError, open_image, read
 from eml.images.flatten import is_blank
 from eml.images.memory import JPEG
 from eml.images.packed.members import member_state
+from eml.storage import RemotePath
+from eml.storage.listing import known_info
+from eml.storage.objects import object_info
 
 UNSETTLED = -1
 _UNKNOWN = -1  # bytes of an image inside a packed file that does not say them
@@ -23,7 +26,8 @@ class FileRecord:
     file_name: str
     """POSIX, relative to the root."""
     mtime: int = UNSETTLED
-    """Time of the last change (ns); UNSETTLED where an equal time later would not prove the file unchanged."""
+    """Time of the last change (ns), of a remote file a number of its version; UNSETTLED where the same later would not
+    prove the file unchanged."""
     bytes: int = 0
     content: str = ""
     """blake2b-128 of the bytes."""
@@ -66,6 +70,10 @@ def _record_state(record: FileRecord, path: Path) -> bool:
     the clock.
     """
     try:
+        if isinstance(path, RemotePath):
+            info = known_info(path) or object_info(path)
+            record.mtime, record.bytes = info.version, info.bytes
+            return info.token != "" and abs(time.time_ns() - info.modified) > _CLOCK_TICK
         if (member := member_state(path)) is not None:
             record.mtime, record.bytes = member.mtime, _UNKNOWN if member.size is None else member.size
         else:

@@ -2,16 +2,18 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from eml.dataset.scanning.class_level import FIRST, LAST, ClassLevel, class_of
 from eml.dataset.scanning.file_problem import FileProblem as FileProblem
 from eml.dataset.scanning.packed_listing import PackedImages, is_of_packed, missing_files
+from eml.dataset.scanning.remote_entries import RemoteEntry, RemoteTree
 from eml.errors import DataError, Problem
 from eml.images.locate import LEAVES_ROOT, OUTSIDE
 from eml.images.packed.members import PACKED_SUFFIXES
+from eml.storage import RemotePath
 
 # Files that operating systems leave in folders, besides those with a leading dot.
 _LITTER = {
@@ -25,6 +27,9 @@ _OF_RUNS = ("folds.json", "sweep.json")  # of a training of every fold, of a swe
 _PROBE = "probe.json"
 _TABLES = (".csv", ".tsv", ".parquet")
 _GIVE_CLASS_FOLDERS = "Give the folder that holds one folder of images per class"
+
+
+Entry = os.DirEntry[str] | RemoteEntry
 
 
 @dataclass
@@ -84,19 +89,22 @@ def _walk(root: Path, least: int, level: ClassLevel | None) -> tuple[Listing, li
         level: Which folders are the classes; None: images need none.
     """
     listing, refused, folders = Listing(), list[str](), list[str]()
-    real_root = os.path.realpath(root)
+    tree = RemoteTree(root) if isinstance(root, RemotePath) else None
+    real_root = "" if tree else os.path.realpath(root)
+    for name in tree.unusable if tree else ():
+        listing.problems.append(FileProblem(name, "unusable_name", "its name is no path of a file; rename it"))
     waiting = [""]
     while waiting:
         folder = waiting.pop()
         try:
-            entries = list(_entries(root, folder))
+            entries = list(_entries(root, folder, tree))
         except OSError as error:
             text = f"{root / folder}: cannot be listed: {error.strerror}. Make it readable (chmod u+rx) or move it out"
             refused.append(Problem(text, "not-readable"))
             continue
         for entry in entries:
             name = folder + entry.name
-            if _is_packed(entry, name, real_root) and listing.packed.add(root, name, level):
+            if tree is None and _is_packed(entry, name, real_root) and listing.packed.add(root, name, level):
                 continue
             problem = _problem(entry, name, real_root, least)
             if problem:
@@ -112,14 +120,19 @@ def _walk(root: Path, least: int, level: ClassLevel | None) -> tuple[Listing, li
         listing.files = [name for name in listing.files if not is_of_packed(name)]
         listing.problems = [problem for problem in listing.problems if not is_of_packed(problem.file_name)]
         listing.files += listing.packed.labels
-    listing.problems += [*listing.packed.problems, *missing_files(root, listing.packed.files)]
+    if tree is None:
+        listing.problems += [*listing.packed.problems, *missing_files(root, listing.packed.files)]
     listing.files.sort()
     return listing, folders
 
 
-def _entries(root: Path, folder: str) -> Iterator["os.DirEntry[str]"]:
-    with os.scandir(root / folder) as scanned:
-        entries = list(scanned)
+def _entries(root: Path, folder: str, tree: RemoteTree | None) -> Iterator[Entry]:
+    entries: Sequence[Entry]
+    if tree is not None:
+        entries = tree.entries(folder)
+    else:
+        with os.scandir(root / folder) as scanned:
+            entries = list(scanned)
     own = {entry.name.removesuffix(_SIDECAR) for entry in entries if entry.name.endswith(_SIDECAR)}
     for entry in entries:
         name = entry.name
@@ -128,27 +141,33 @@ def _entries(root: Path, folder: str) -> Iterator["os.DirEntry[str]"]:
             yield entry
 
 
-def _is_ours(entry: "os.DirEntry[str]") -> bool:
+def _is_ours(entry: Entry) -> bool:
     """Return whether it is a config, what a probe found, or a folder of runs beside the classes."""
     try:
         is_folder = entry.is_dir()
     except OSError:  # a link in a circle, which is listed as a link to nothing
         is_folder = False
     if is_folder:
-        # os.path, since a Path for each class is slow
-        names = {name for name in (*_RUN, *_OF_RUNS) if os.path.isfile(os.path.join(entry.path, name))}  # noqa: PTH118, PTH113
+        names = {name for name in (*_RUN, *_OF_RUNS) if _holds(entry, name)}
         return not names.isdisjoint(_OF_RUNS) or names.issuperset(_RUN)
     return entry.name.endswith(_CONFIGS) or entry.name == _PROBE
 
 
-def _is_packed(entry: "os.DirEntry[str]", name: str, real_root: str) -> bool:
+def _is_packed(entry: Entry, name: str, real_root: str) -> bool:
     """Return whether a file may have images inside, by its name; links out of the root are not followed."""
     if not name.lower().endswith(PACKED_SUFFIXES) or os.fsencode(name).decode("utf-8", "replace") != name:
         return False
     return _problem(entry, name, real_root, 0) is None and entry.is_file()
 
 
-def _problem(entry: "os.DirEntry[str]", name: str, real_root: str, least: int) -> FileProblem | None:
+def _holds(folder: Entry, name: str) -> bool:
+    """Return whether a file of this name is in a folder."""
+    if isinstance(folder, RemoteEntry):
+        return name in folder.files
+    return os.path.isfile(os.path.join(folder.path, name))  # noqa: PTH118, PTH113 - a Path for each class is slow
+
+
+def _problem(entry: Entry, name: str, real_root: str, least: int) -> FileProblem | None:
     shown = os.fsencode(name).decode("utf-8", "backslashreplace")
     if shown != name:
         return FileProblem(shown, "unusable_name", "its name is not valid UTF-8; rename it")

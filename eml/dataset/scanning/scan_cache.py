@@ -29,6 +29,8 @@ from eml.dataset.scanning.records import ScanRecords
 from eml.dataset.sidecar import from_folder
 from eml.files import refuse_pipe, whole_file
 from eml.images.packed.members import member_state
+from eml.storage import RemotePath
+from eml.storage.listing import known_info
 from eml.units import MIB
 
 _LINE = 10_000  # records; a line is parsed as a whole
@@ -166,10 +168,17 @@ class ScanCache:
                 position = bisect_left(files, name)
             if position == len(files) or files[position] != name or records.is_read(position):
                 continue
-            if _is_unchanged(f"{self._root}/{name}", mtime, size):
+            if self._is_unchanged(name, mtime, size):
                 records.put(position, _from_json(values))
                 used += 1
         return used
+
+    def _is_unchanged(self, name: str, mtime: int, size: int) -> bool:
+        """Return whether a file has the time or version and the size of its record."""
+        if isinstance(self._root, RemotePath):
+            info = known_info(self._root / name)
+            return info is not None and (info.version, info.bytes) == (mtime, size)
+        return _is_unchanged(f"{self._root}/{name}", mtime, size)
 
 
 def _is_unchanged(path: str, mtime: int, size: int) -> bool:

@@ -18,7 +18,11 @@ from pathlib import Path
 from eml.dataset.scanning.hashing import HashKind
 from eml.dataset.scanning.inspect_file import FileRecord, inspect_file
 from eml.errors import DataError
-from eml.threads import cores, most_workers
+from eml.storage import RemotePath, is_remote
+from eml.storage.file_systems import IN_FLIGHT
+from eml.storage.listing import known_info, remember
+from eml.storage.objects import ObjectInfo
+from eml.threads import cores, in_order, most_workers
 
 CHUNK = 32  # files that a worker takes at a time: a fraction of a second even for large photos
 SAMPLE = 64  # files read before deciding whether worker processes would pay
@@ -60,6 +64,11 @@ def read_files(
 
 
 def _read_here(root: Path, files: Sequence[str], positions: range, hash_kind: HashKind | None) -> Iterator[Block]:
+    if is_remote(root):  # where waiting takes longer than decoding
+        records = in_order(lambda position: inspect_file(root, files[position], hash_kind), positions, IN_FLIGHT)
+        for position, record in zip(positions, records, strict=True):
+            yield position, [record]
+        return
     for position in positions:
         yield position, [inspect_file(root, files[position], hash_kind)]
 
@@ -78,14 +87,14 @@ def _read_in_processes(
     try:
         with _failures_to_start(root):
             for chunk in islice(chunks, 2 * workers):
-                pending[_submit(pool, files, chunk)] = chunk
+                pending[_submit(pool, root, files, chunk)] = chunk
         while pending:
             for future in wait(pending, return_when=FIRST_COMPLETED).done:
                 records = future.result()
                 yield pending.pop(future)[0], records
                 nothing_done = False
                 for chunk in islice(chunks, 1):
-                    pending[_submit(pool, files, chunk)] = chunk
+                    pending[_submit(pool, root, files, chunk)] = chunk
     except BrokenProcessPool as error:
         unread = [files[chunk[0]] for chunk in pending.values()], [files[chunk[-1]] for chunk in pending.values()]
         text = _died(root, min(unread[0]), max(unread[1]), nothing_done=nothing_done)
@@ -117,9 +126,13 @@ def _died(root: Path, first: str, last: str, *, nothing_done: bool) -> str:
     )
 
 
-def _submit(pool: ProcessPoolExecutor, files: Sequence[str], chunk: range) -> Future[list[FileRecord]]:
+def _submit(pool: ProcessPoolExecutor, root: Path, files: Sequence[str], chunk: range) -> Future[list[FileRecord]]:
+    names = files[chunk.start : chunk.stop]
+    known = {}
+    if isinstance(root, RemotePath):
+        known = {name: info for name in names if (info := known_info(root / name)) is not None}
     with _interrupts_held():
-        return pool.submit(_inspect_chunk, files[chunk.start : chunk.stop])
+        return pool.submit(_inspect_chunk, names, known)
 
 
 @contextmanager
@@ -155,5 +168,9 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _inspect_chunk(files: Sequence[str]) -> list[FileRecord]:
+def _inspect_chunk(files: Sequence[str], known: dict[str, ObjectInfo]) -> list[FileRecord]:
+    if isinstance(_root, RemotePath):
+        remember(_root, known)
+        names = (name for name in files if not _stop.value)
+        return [*in_order(lambda name: inspect_file(_root, name, _hash_kind), names, IN_FLIGHT)]
     return [inspect_file(_root, name, _hash_kind) for name in files if not _stop.value]

@@ -19,6 +19,10 @@ from eml.images.decode import read
 from eml.images.packed.members import member_state
 from eml.images.source import FileSource
 from eml.progress import Report
+from eml.storage import RemotePath, is_remote
+from eml.storage.file_systems import threads_at
+from eml.storage.listing import known_info, states_of
+from eml.storage.objects import ObjectInfo, object_info
 from eml.threads import in_order
 from eml.units import MIB
 
@@ -119,7 +123,7 @@ class _CachedRows:
 def _keys(files: FileSource, folder: Path) -> NDArray[np.uint64]:
     """Return digests of paths relative to the folder of caches, so that it can be moved along with the images."""
     try:
-        root = os.path.relpath(files.root.resolve(), folder.resolve())
+        root = str(files.root) if is_remote(files.root) else os.path.relpath(files.root.resolve(), folder.resolve())
     except ValueError:  # another drive
         root = str(files.root.resolve())
     names, offsets, start = files.names.tobytes(), files.offsets.tolist(), f"{root}/".encode()
@@ -135,6 +139,11 @@ def _keys(files: FileSource, folder: Path) -> NDArray[np.uint64]:
 def _states(files: FileSource) -> NDArray[np.int64]:
     names, offsets, start = files.names.tobytes(), files.offsets.tolist(), f"{files.root}/".encode()
     states = np.empty((len(files), 2), np.int64)
+    if isinstance(files.root, RemotePath):
+        listed = [files.name(row) for row in range(len(files))]
+        objects = states_of(files.root, dict.fromkeys(listed))
+        states[:] = [_state_of(objects.get(name)) for name in listed]
+        return states
     for row in range(len(files)):
         states[row] = _state(start + names[offsets[row] : offsets[row + 1]])
     return states
@@ -143,12 +152,19 @@ def _states(files: FileSource) -> NDArray[np.int64]:
 def _state(path: Path | bytes) -> tuple[int, int]:
     """Return the file's bytes and time (ns)."""
     try:
+        if isinstance(path, RemotePath):
+            return _state_of(known_info(path) or object_info(path))
         status = os.stat(path)  # noqa: PTH116 - a Path for each of a million is slow
     except NotADirectoryError:
         return _member_state(os.fsdecode(path))
     except OSError:
         return -1, -1  # reading it later reports the problem
     return status.st_size, status.st_mtime_ns
+
+
+def _state_of(info: ObjectInfo | None) -> tuple[int, int]:
+    """Return the bytes of an object and, in place of a time, the number of its version."""
+    return (-1, -1) if info is None else (info.bytes, info.version)
 
 
 def _unused_bytes(entries: Entries) -> int:
@@ -196,7 +212,9 @@ def _add_missing(store: CacheStore, requested: _CachedRows, report: Report, adva
     problems: list[Problem] = []
     renewed = 0
     with CacheWriter(store) as writer:
-        for done, (row, image) in enumerate(zip(rows, in_order(encode, rows.tolist()), strict=True), 1):
+        for done, (row, image) in enumerate(
+            zip(rows, in_order(encode, rows.tolist(), threads_at(requested.files.root)), strict=True), 1
+        ):
             if isinstance(image, DataError):
                 problems += image.problems
             elif image.data is None:

@@ -16,6 +16,7 @@ from eml.images.packed.contents import Contents, NotPackedError, PackedFile, Unu
 from eml.images.packed.parquet_file import ParquetFile
 from eml.images.packed.random_access import LocalFile, forget
 from eml.images.packed.tar_file import TarFile
+from eml.storage import is_remote
 
 PACKED_SUFFIXES = (".tar", ".parquet", ".arrow")
 """Of files that may have images inside, in lower case."""
@@ -42,6 +43,8 @@ class MemberState(NamedTuple):
 
 def split_member(path: Path | str) -> Member | None:
     """Return the packed file and the key that a path leads to; None for the path of a file of its own."""
+    if is_remote(path):
+        return None
     text = os.fspath(path)
     for match in _into_packed(text):
         file = text[: match.end()]

@@ -1,0 +1,203 @@
+"""Whole objects of remote places on the local disk, so that a second epoch reads no network.
+
+A file is named by the digest of the URL and the version, so that another version is another file, and holds a digest of
+its bytes in front of them. It is written beside its place and then renamed. A file that is cut or changed, as a crash
+of the machine can leave one, does not fit its digest and is read anew; nothing that is wrong in the cache ends a
+command. Several processes use it at once: only the removal of what was unused for the longest time is locked, and a
+process that has a file open can read it to its end.
+"""
+
+import contextlib
+import hashlib
+import os
+import re
+import threading
+import time
+import uuid
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from eml.errors import ConfigError
+from eml.storage.objects import ObjectInfo, object_info, read_whole
+from eml.storage.remote_path import RemotePath
+
+FOLDER_VARIABLE, SIZE_VARIABLE = "EML_REMOTE_CACHE", "EML_REMOTE_CACHE_SIZE"
+DEFAULT_SIZE = "10GB"
+_UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
+_DIGEST = 16  # bytes
+_KEPT = 0.9  # the share of the limit that is left after a removal
+_STEP = 64  # a removal is due when a process has added a share of 1/64 of the limit, or 64 MB
+_MOST_STEP = 64 * 10**6
+_USED_AGAIN = 600.0  # seconds after which another use of a file is noted
+_LEFT = 3600.0  # seconds after which a temporary file is one of a process that was killed
+
+
+@dataclass(frozen=True)
+class ObjectCacheSettings:
+    """The folder of the cache, and its bytes at most; 0: there is none."""
+
+    folder: Path
+    limit: int
+
+
+def cache_settings() -> ObjectCacheSettings:
+    """Return the settings that the environment says.
+
+    Raises:
+        ConfigError: The size cannot be understood.
+    """
+    text = os.environ.get(SIZE_VARIABLE) or DEFAULT_SIZE
+    match = _SIZE.fullmatch(text)
+    unit = _UNITS.get(match[2].upper()) if match else None
+    if match is None or unit is None:
+        problem = f"{SIZE_VARIABLE} must be a size such as {DEFAULT_SIZE}, or 0 for no cache, got {text!r}"
+        raise ConfigError(problem, code="invalid-value")
+    place = os.environ.get(FOLDER_VARIABLE)
+    base = os.environ.get("XDG_CACHE_HOME")
+    folder = Path(place) if place else (Path(base) if base else Path.home() / ".cache") / "eml" / "remote"
+    return ObjectCacheSettings(folder, int(float(match[1]) * unit))
+
+
+def cached_bytes(path: RemotePath, info: ObjectInfo | None = None) -> bytes:
+    """Return the bytes of an object, whole, from the cache or from its place.
+
+    Args:
+        path: The object.
+        info: As a listing has it; None: it is asked for.
+
+    Raises:
+        OSError: It cannot be read, after retries.
+    """
+    info = info or object_info(path)
+    cache = _cache()
+    if cache is None or not info.token or info.is_folder:
+        return read_whole(path, info)[0]
+    if (data := cache.get(path, info)) is not None:
+        return data
+    data, read = read_whole(path, info)
+    if read.md5 == "" and _is_other(path, read):  # nothing proves that the bytes are of this version
+        return data
+    cache.put(path, read, data)
+    return data
+
+
+def _is_other(path: RemotePath, read: ObjectInfo) -> bool:
+    """Return whether an object has another version by now."""
+    now = object_info(path)
+    return (now.token, now.bytes) != (read.token, read.bytes)
+
+
+class ObjectCache:
+    """A folder of objects.
+
+    Args:
+        settings: The folder and its limit.
+    """
+
+    def __init__(self, settings: ObjectCacheSettings) -> None:
+        self.folder, self.limit = settings.folder, settings.limit
+        self._step = min(self.limit // _STEP, _MOST_STEP)
+        self._added = self._step  # the first object looks at what earlier processes left
+        self._lock = threading.Lock()
+        self._full_until = 0.0
+
+    def _place(self, path: RemotePath, info: ObjectInfo) -> Path:
+        name = hashlib.blake2b(f"{path}\0{info.token}\0{info.bytes}".encode(), digest_size=20).hexdigest()
+        return self.folder / "objects" / name[:2] / name[2:]
+
+    def get(self, path: RemotePath, info: ObjectInfo) -> bytes | None:
+        """Return the bytes of a version of an object; None where the cache does not have them whole."""
+        place = self._place(path, info)
+        try:
+            with place.open("rb") as file:
+                data, used = file.read(), os.fstat(file.fileno()).st_mtime
+        except OSError:
+            return None
+        digest, data = data[:_DIGEST], data[_DIGEST:]
+        if hashlib.blake2b(data, digest_size=_DIGEST).digest() != digest:
+            with contextlib.suppress(OSError):
+                place.unlink()
+            return None
+        if time.time() - used > _USED_AGAIN:
+            with contextlib.suppress(OSError):
+                os.utime(place)
+        return data
+
+    def put(self, path: RemotePath, info: ObjectInfo, data: bytes) -> None:
+        """Keep the bytes of a version of an object, where there is room for them."""
+        size = len(data) + _DIGEST
+        if size > self.limit * (1 - _KEPT) or time.monotonic() < self._full_until:
+            return
+        with self._lock:
+            self._added += size
+            is_due = self._added > self._step
+            if is_due:
+                self._added = 0
+        if is_due:
+            self._make_room(size)
+        place = self._place(path, info)
+        temporary = place.with_name(f".{uuid.uuid4().hex}")
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("xb") as file:
+                file.write(hashlib.blake2b(data, digest_size=_DIGEST).digest())
+                file.write(data)
+            temporary.replace(place)
+        except OSError:  # the disk is full, or the folder cannot be written: the command goes on without it
+            self._full_until = time.monotonic() + 60
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+
+    def _make_room(self, size: int) -> None:
+        """Remove what was unused for the longest time where the cache is larger than its limit allows."""
+        from filelock import FileLock, Timeout
+
+        with contextlib.suppress(OSError, Timeout):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.folder / ".lock", timeout=0):  # whoever holds it does the same
+                files = self.files()
+                total = sum(bytes_ for _, bytes_, _ in files) + size
+                if total <= self.limit - self._step:
+                    return
+                for _, bytes_, place in sorted(files):
+                    if total <= self.limit * _KEPT:
+                        return
+                    with contextlib.suppress(OSError):
+                        place.unlink()
+                    total -= bytes_
+
+    def files(self) -> list[tuple[float, int, Path]]:
+        """Return the time of the last use, the bytes and the place of each object; old temporary files are removed."""
+        files: list[tuple[float, int, Path]] = []
+        for folder, _, names in os.walk(self.folder / "objects"):
+            for name in names:
+                place = Path(folder) / name
+                with contextlib.suppress(OSError):
+                    state = place.stat()
+                    if not name.startswith("."):
+                        files.append((state.st_mtime, state.st_size, place))
+                    elif time.time() - state.st_mtime > _LEFT:
+                        place.unlink()
+        return files
+
+
+@cache
+def _of(process: int, settings: ObjectCacheSettings) -> ObjectCache:
+    return ObjectCache(settings)
+
+
+def _cache() -> ObjectCache | None:
+    settings = cache_settings()
+    return _of(os.getpid(), settings) if settings.limit else None
+
+
+def cache_facts() -> str:
+    """Return the folder, the bytes and the limit of the cache, for `eml doctor`."""
+    settings = cache_settings()
+    if not settings.limit:
+        return f"none ({SIZE_VARIABLE}=0)"
+    files = ObjectCache(settings).files()
+    used = sum(size for _, size, _ in files)
+    return f"{settings.folder}, {used / 10**9:,.2f} of {settings.limit / 10**9:,.1f} GB in {len(files):,} files"

@@ -1,0 +1,198 @@
+"""One object of a remote place: its size and version, its bytes, and a file to seek in."""
+
+import errno
+import hashlib
+import io
+import re
+import threading
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any, cast
+
+from eml.storage.file_systems import file_system, location
+from eml.storage.object_info import ObjectInfo as ObjectInfo
+from eml.storage.remote_path import RemotePath
+from eml.storage.retries import with_retries
+
+_BLOCK = 2**18  # bytes of a request of a file that is sought in
+_MD5 = re.compile(r"[0-9a-f]{32}")
+_TOKENS = ("ETag", "etag", "md5Hash", "md5", "generation", "version_id", "content_md5", "blob_id", "xet_hash", "sha256")
+_TIMES = ("LastModified", "last_modified", "Last-Modified", "updated", "mtime", "created", "last_commit")
+
+
+def info_of(facts: dict[str, Any]) -> ObjectInfo:
+    """Return the facts of an object as fsspec tells them."""
+    if facts.get("type") == "directory":
+        return ObjectInfo(0, "", is_folder=True)
+    size = facts.get("size")
+    values = [facts.get(name) for name in _TOKENS]
+    if not any(values):
+        values = [facts.get(name) for name in _TIMES]
+    token = "|".join(str(value).strip('"') for value in values if value)
+    tag = str(facts.get("ETag") or facts.get("etag") or "").strip('"')
+    md5 = tag if _MD5.fullmatch(tag) else ""
+    return ObjectInfo(-1 if size is None else int(size), token, md5, _modified(facts))
+
+
+def _modified(facts: dict[str, Any]) -> int:
+    """Return the time of the last change in nanoseconds, 0 where it is not told."""
+    value = next((facts[name] for name in _TIMES if facts.get(name)), None)
+    try:
+        if isinstance(value, str):
+            value = datetime.fromisoformat(value)
+        if isinstance(value, datetime):
+            value = (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
+        return round(value * 1e9) if isinstance(value, int | float) else 0
+    except (ValueError, OverflowError):
+        return 0
+
+
+def object_info(path: RemotePath) -> ObjectInfo:
+    """Return the facts of an object or folder as they are now. Raises OSError, FileNotFoundError for neither."""
+    system, place = file_system(path), location(path)
+    return info_of(with_retries(lambda: system.info(place), path))
+
+
+def file_state(path: RemotePath) -> tuple[int, str]:
+    """Return the bytes and the version of an object. Raises OSError."""
+    info = object_info(path)
+    if info.is_folder:
+        raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
+    return info.bytes, info.token
+
+
+def read_bytes(path: RemotePath, at_most: int | None = None) -> bytes:
+    """Return the bytes of an object, whole: their number is compared with what the place says, and their MD5.
+
+    Args:
+        path: The object.
+        at_most: Of an object with more bytes, the first ones are read.
+
+    Raises:
+        OSError: It cannot be read, after retries; FileNotFoundError where it is not there.
+    """
+    return read_whole(path, None, at_most)[0]
+
+
+def read_whole(path: RemotePath, info: ObjectInfo | None, at_most: int | None = None) -> tuple[bytes, ObjectInfo]:
+    """Return the bytes of an object, and the facts of the version that they are of.
+
+    Args:
+        path: The object.
+        info: As a listing has it, which is believed until the bytes do not fit it; None: it is asked for.
+        at_most: As for `read_bytes`.
+
+    Returns:
+        The bytes; and the facts, without an MD5 where it proves nothing, so that the bytes may be of a later version.
+
+    Raises:
+        OSError: As `read_bytes` does.
+    """
+    system, place = file_system(path), location(path)
+    known = [] if info is None else [info]
+
+    def request() -> tuple[bytes, ObjectInfo]:
+        facts = known.pop() if known else info_of(system.info(place))  # as it is now, from the second attempt on
+        if facts.is_folder:
+            raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
+        cut = at_most is not None and facts.bytes > at_most
+        data = cast(bytes, system.cat_file(place, start=0, end=at_most) if cut else system.cat_file(place))
+        expected = at_most if cut and at_most is not None else facts.bytes
+        if expected >= 0 and len(data) != expected:
+            raise OSError(errno.EIO, f"{len(data):,} bytes were read of {expected:,}", str(path))
+        if not cut and facts.md5 and not _checksums.agree(path, facts.md5, data):
+            raise OSError(errno.EIO, "the bytes that were read are not those of its checksum", str(path))
+        return data, facts if _checksums.are_told(path) else replace(facts, md5="")
+
+    return with_retries(request, path)
+
+
+class _Checksums:
+    """Which buckets tell MD5 sums: an ETag looks like one also where it is none, as with keys of KMS."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._tells: dict[tuple[str, ...], bool] = {}
+        self._differing: dict[str, str] = {}
+
+    def are_told(self, path: RemotePath) -> bool:
+        """Return whether the bucket tells MD5 sums, as far as is known."""
+        return self._tells.get(path.parts[:2]) is True
+
+    def agree(self, path: RemotePath, md5: str, data: bytes) -> bool:
+        """Return whether bytes are of an MD5; True also where the bucket has no such sums.
+
+        That is so where an object whose sum differs gives the same bytes twice.
+        """
+        bucket = path.parts[:2]
+        if self._tells.get(bucket) is False:
+            return True
+        own = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        with self._lock:
+            if own == md5:
+                self._tells[bucket] = True
+                self._differing.pop(str(path), None)
+                return True
+            if self._tells.get(bucket) is None and self._differing.get(str(path)) == own:
+                self._tells[bucket] = False
+                return True
+            self._differing[str(path)] = own
+        return False
+
+
+_checksums = _Checksums()
+
+
+class _ObjectFile(io.RawIOBase):
+    """An object, read in blocks by requests of a range, each of which is repeated when it fails in passing."""
+
+    def __init__(self, path: RemotePath, info: ObjectInfo) -> None:
+        self._path, self._info, self._at = path, info, 0
+        self._system, self._place = file_system(path), location(path)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._info.bytes}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        end = min(self._at + len(buffer), self._info.bytes)
+        if end <= self._at:
+            return 0
+        begin = self._at
+
+        def request() -> bytes:
+            data = cast(bytes, self._system.cat_file(self._place, start=begin, end=end))
+            if len(data) != end - begin:
+                raise OSError(errno.EIO, f"{len(data):,} bytes were read of {end - begin:,}", str(self._path))
+            return data
+
+        data = with_retries(request, self._path)
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+
+def as_file(path: Path) -> Path | IO[bytes]:
+    """Return a local path as it is, and a remote one as a file, for packages that take either."""
+    return open_binary(path) if isinstance(path, RemotePath) else path
+
+
+def open_binary(path: RemotePath) -> IO[bytes]:
+    """Return an object as a file that can be sought in; what is read comes by requests of ranges. Raises OSError."""
+    info = object_info(path)
+    if info.is_folder:
+        raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
+    if info.bytes < 0:  # a server that does not tell the length
+        return io.BytesIO(read_bytes(path))
+    return cast(IO[bytes], io.BufferedReader(_ObjectFile(path, info), _BLOCK))

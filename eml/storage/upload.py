@@ -1,0 +1,258 @@
+"""A folder or file that was written locally, copied whole to a remote place, and such a copy, fetched whole.
+
+The file `eml-upload.json` lists the files of a copy with their digests. It is removed before a copy is replaced, and
+written after all others, so that whoever finds it finds a whole copy; whoever reads one checks each file by its digest.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from eml.errors import DataError, OutputError
+from eml.storage.file_systems import file_system, location
+from eml.storage.objects import object_info, read_bytes
+from eml.storage.remote_path import RemotePath
+from eml.storage.retries import with_retries
+
+MANIFEST = "eml-upload.json"
+"""The file of a copy that names all others, which is written last."""
+WRITABLE = ("s3", "gs", "az", "abfs", "memory")
+_TEMPORARY = ".eml-tmp-"
+_THREADS = 8
+_MOST = 32 * 2**20  # bytes of a manifest
+
+Advance = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A copy that is complete.
+
+    Attributes:
+        target: The folder of the copy.
+        files: Number of its files.
+        bytes: Of all of them.
+        sent: Number of the files that were not there with these bytes before.
+    """
+
+    target: RemotePath
+    files: int
+    bytes: int
+    sent: int
+
+
+def check_target(target: RemotePath, *, overwrite: bool = False) -> None:
+    """Raise an OutputError where nothing can be copied to a place, or where something lies that is no copy of ours.
+
+    overwrite: Allow to copy into a folder with files of others, of which those with the same names are replaced.
+    """
+    if target.scheme not in WRITABLE:
+        text = f"{target}: nothing is written there; allowed: {', '.join(f'{name}://' for name in WRITABLE)}"
+        raise OutputError(text, code="remote-place", parameter="upload_to")
+    if len(target.parts) < 3:
+        raise OutputError(
+            f"{target}: is a whole bucket; name a folder in it", code="remote-place", parameter="upload_to"
+        )
+    if overwrite or _manifest_of(target) is not None:
+        return
+    system, place = file_system(target), location(target)
+    try:
+        present = with_retries(lambda: system.find(place, maxdepth=2), target)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        text = f"{target}: cannot be written: {error.strerror or error}"
+        raise OutputError(text, code="not-writable", parameter="upload_to") from error
+    if present:
+        text = f"{target}: holds files that eml did not put there, such as {str(min(present)).rpartition('/')[2]}. "
+        text += "Give another folder, or set `overwrite`"
+        raise OutputError(text, code="file-exists", parameter="overwrite")
+
+
+def upload(
+    sources: Sequence[Path], target: RemotePath, *, overwrite: bool = False, advance: Advance = lambda done: None
+) -> Upload:
+    """Copy what is in a folder, or files and folders by their names, to a remote place.
+
+    Files that an earlier copy has with the same bytes stay; those that are no longer here are removed there.
+
+    Args:
+        sources: The local folder, or files and folders.
+        target: The folder of the copy.
+        overwrite: As for `check_target`.
+        advance: Is called with the number of bytes that were copied.
+
+    Raises:
+        OutputError: The place refuses it, or failed as often as retries allow. The local files are untouched, and a
+            copy that was begun has no manifest.
+    """
+    check_target(target, overwrite=overwrite)
+    files = local_files(sources)
+    facts = {name: {"bytes": path.stat().st_size, "digest": _digest(path)} for name, path in sorted(files.items())}
+    before = _manifest_of(target) or {}
+    changed = [name for name in files if before.get(name) != facts[name] or not _is_there(target / name, facts[name])]
+    obsolete = [name for name in before if name not in facts]
+
+    def send(name: str) -> None:
+        _put(files[name], target / name)
+        advance(int(str(facts[name]["bytes"])))
+
+    try:
+        if before and (changed or obsolete):
+            _remove(target / MANIFEST)
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for future in [pool.submit(send, name) for name in changed]:
+                future.result()
+        for name in obsolete:
+            _remove(target / name)
+        if changed or obsolete or not before:
+            _put_bytes(json.dumps({"files": facts}, indent=1).encode(), target / MANIFEST)
+    except OSError as error:
+        text = f"{target}: the copy is not complete: {error.filename or target}: {error.strerror or error}"
+        raise OutputError(text, code="not-uploaded", parameter="upload_to") from error
+    return Upload(target, len(files), sum(int(str(fact["bytes"])) for fact in facts.values()), len(changed))
+
+
+def local_files(sources: Sequence[Path]) -> dict[str, Path]:
+    """Return name in the copy → file, of all that is copied.
+
+    Raises:
+        DataError: A source does not exist, or nothing is in them.
+    """
+    files: dict[str, Path] = {}
+    for source in sources:
+        if not source.exists():
+            raise DataError(f"{source}: no such file or folder", code="missing-file", parameter="sources")
+        base = source if source.is_dir() and len(sources) == 1 else source.parent
+        files |= {path.relative_to(base).as_posix(): path for path in _files(source)}
+    if not files:
+        raise DataError(f"{sources[0]}: holds no file to copy", code="missing-file", parameter="sources")
+    return files
+
+
+def _files(source: Path) -> Iterator[Path]:
+    """Yield the files to copy, without temporary ones and locks. Links are followed to files in the folder alone."""
+    if source.is_file():
+        yield source
+        return
+    root = os.path.realpath(source)
+    for folder, folders, names in os.walk(source):
+        folders[:] = [name for name in folders if not name.startswith(_TEMPORARY)]
+        for name in names:
+            path = Path(folder) / name
+            inside = os.path.realpath(path).startswith(root + os.sep)
+            if inside and path.is_file() and not name.startswith(_TEMPORARY) and path.suffix != ".lock":
+                yield path
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def _is_there(path: RemotePath, facts: dict[str, Any]) -> bool:
+    """Return whether an object has the size that the manifest says."""
+    try:
+        return bool(object_info(path).bytes == facts["bytes"])
+    except OSError:
+        return False
+
+
+def _put(source: Path, target: RemotePath) -> None:
+    system, place, size = file_system(target), location(target), source.stat().st_size
+
+    def request() -> None:
+        system.put_file(str(source), place)
+        if system.info(place).get("size") != size:
+            raise OSError(errno.EIO, "the object is shorter than the file", str(target))
+
+    with_retries(request, target)
+
+
+def _put_bytes(data: bytes, target: RemotePath) -> None:
+    system, place = file_system(target), location(target)
+    with_retries(lambda: system.pipe_file(place, data), target)
+
+
+def _remove(path: RemotePath) -> None:
+    system, place = file_system(path), location(path)
+    with suppress(FileNotFoundError):
+        with_retries(lambda: system.rm_file(place), path)
+
+
+def _manifest_of(target: RemotePath) -> dict[str, dict[str, Any]] | None:
+    """Return name → bytes and digest of the files of a whole copy; None where there is none.
+
+    Raises:
+        OutputError: The place cannot be asked.
+    """
+    try:
+        content = json.loads(read_bytes(target / MANIFEST, at_most=_MOST))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        return None
+    except OSError as error:
+        text = f"{target}: cannot be read: {error.strerror or error}"
+        raise OutputError(text, code="not-readable", parameter="upload_to") from error
+    files = content.get("files") if isinstance(content, dict) else None
+    if not isinstance(files, dict) or not all(map(_is_entry, files.items())):
+        return None
+    return files
+
+
+def _is_entry(item: tuple[object, object]) -> bool:
+    """Return whether an entry of a manifest names a file below its folder, with its bytes and digest."""
+    name, facts = item
+    path = PurePosixPath(str(name))
+    is_below = not path.is_absolute() and not {"..", "."} & set(path.parts) and "\0" not in str(name)
+    is_known = isinstance(facts, dict) and isinstance(facts.get("bytes"), int) and isinstance(facts.get("digest"), str)
+    return bool(is_below and is_known and path.parts and "\\" not in str(name))
+
+
+def fetch(source: RemotePath, folder: Path) -> Path:
+    """Return a local folder with a copy that `upload` made, each file checked by its digest.
+
+    It lies in `folder`, under the digest of the manifest, so that one that was fetched before is not fetched again.
+
+    Raises:
+        DataError: There is no whole copy, or a file of it does not fit its digest.
+        OSError: It cannot be read, or the disk is full.
+    """
+    files = _manifest_of(source)
+    if files is None:
+        text = f"{source}: has no {MANIFEST}, so it is no whole copy of a run, index or file; eml upload makes one"
+        raise DataError(text, code="not-a-copy")
+    key = hashlib.blake2b(json.dumps([str(source), files], sort_keys=True).encode(), digest_size=12).hexdigest()
+    place = folder / key / source.name
+    if place.is_dir():
+        return place
+    temporary = folder / f".{key}-{uuid.uuid4().hex[:8]}"
+
+    def bring(name: str) -> None:
+        data = read_bytes(source / name)
+        if hashlib.blake2b(data, digest_size=16).hexdigest() != files[name]["digest"]:
+            text = f"{source / name}: is not the file that {MANIFEST} lists; the copy may be in the making: try again"
+            raise DataError(text, code="damaged-file")
+        path = temporary / source.name / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+    try:
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for future in [pool.submit(bring, name) for name in sorted(files)]:
+                future.result()
+        with suppress(OSError):  # another process was first
+            temporary.replace(folder / key)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return place
