@@ -1,9 +1,12 @@
 import asyncio
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+import eml
 
 pytest.importorskip("prometheus_client", reason="the extra `serve` is not installed")
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
@@ -189,6 +192,20 @@ def test_names_follow_the_conventions_of_prometheus() -> None:
         assert not family.name.endswith(("_count", "_sum", "_bucket", "_milliseconds", "_ms"))
         for sample in family.samples if family.type == "counter" else []:
             assert sample.name.endswith(("_total", "_created"))
+
+
+def test_the_alerts_and_the_page_on_serving_name_figures_and_reasons_that_there_are() -> None:
+    root = Path(eml.__file__).parents[1]
+    served = metrics(index=ChangingIndex())
+    served.request("/v1/search", 200, 0.1)
+    shown = served.exposition()[0].decode()
+    texts = [root.joinpath(name).read_text(encoding="utf-8") for name in ("configs/serve/alerts.yml", "docs/serve.md")]
+    for text in texts:
+        named = set(re.findall(r"eml_serve_[a-z_]+", text))
+        assert named
+        assert not {name for name in named if name not in shown}
+    (reasons,) = re.findall(r'refused_requests_total\{reason=~"([^"]+)"', texts[0])
+    assert set(reasons.split("|")) <= set(REASONS)
 
 
 def test_labels_are_words_that_need_no_escape() -> None:
