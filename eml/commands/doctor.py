@@ -30,6 +30,8 @@ EXTRAS = {
     "parquet": "pyarrow",
     "faiss": "faiss",
     "jpeg": "simplejpeg",
+    "heic": "pillow_heif",
+    "jxl": "pillow_jxl",
     "text": "sentence_transformers",
     "umap": "umap",
     "usearch": "usearch",

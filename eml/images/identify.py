@@ -12,7 +12,9 @@ from typing import IO, Literal, get_args
 from PIL import Image
 
 from eml.errors import DataError
+from eml.images.format_plugins import JXL, STARTS, is_there, plugin_for
 from eml.images.icons import ICONS, MAX_ICON_PIXELS, nested_sizes
+from eml.images.jxl_size import HEADER, jxl_size
 
 Reason = Literal[
     "missing", "empty", "not_an_image", "truncated", "too_large", "unsupported", "unreadable", "outside_dataset"
@@ -22,6 +24,8 @@ MAX_PIXELS = 2**27
 """Images with more pixels (134 million) are refused from their header, before decoding."""
 MAX_JPEG_PIXELS = 2**28
 """The same for JPEGs (268 million; phone cameras end at 200), which can be decoded smaller."""
+MAX_JXL_PIXELS = 2**25
+"""The same for JPEG XL (34 million), which is decoded on opening it: 7 to 15 bytes per pixel."""
 
 FORMATS = (
     *("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "JPEG2000"),
@@ -35,11 +39,8 @@ Pillow's other formats start other programs (EPS), are mere stubs, or are archai
 _UNSUPPORTED = {
     b"%PDF": "a PDF",
     b"%!PS": "PostScript",
-    b"\xff\x0a": "JPEG XL",
-    b"\x00\x00\x00\x0cJXL ": "JPEG XL",
     b"gimp xcf": "a GIMP file (XCF)",
 }
-_HEIC = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 _END = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PNG": b"IEND\xaeB`\x82"}
 
 
@@ -113,8 +114,15 @@ def identify(file: IO[bytes], path: Path | str) -> Image.Image:
     Raises ImageError, which names `path`, for a file that is not a supported image or has too many pixels.
     """
     _check_icon(file, path)
+    plugin = plugin_for(file.read(STARTS))
+    file.seek(0)
+    if plugin is not None and not is_there(plugin):
+        raise ImageError(path, "unsupported", f"{plugin.name}; {plugin.advice}")
+    if plugin is JXL:
+        _check_jxl(file, path)
+    formats = _formats() if plugin is None else (plugin.format,)
     try:
-        image = Image.open(file, formats=_formats())
+        image = Image.open(file, formats=formats)
     except Image.DecompressionBombError as error:
         if (jpeg := _large_jpeg(file)) is not None:
             return jpeg
@@ -122,6 +130,8 @@ def identify(file: IO[bytes], path: Path | str) -> Image.Image:
         raise _too_large(path, f"{int(count[0]):,} pixels" if count else "too many pixels") from error
     except Exception as error:
         file.seek(0)
+        if plugin is not None:
+            raise _broken_start(plugin.name, error, file, path) from error
         raise _not_identified(error, file.read(4096), file, path) from error
     most = MAX_JPEG_PIXELS if image.format in ("JPEG", "MPO") else MAX_PIXELS
     if image.width * image.height > most:
@@ -163,19 +173,31 @@ def _formats() -> tuple[str, ...]:
 
 def _not_identified(error: Exception, start: bytes, file: IO[bytes], path: Path | str) -> ImageError:
     known = next((name for magic, name in _UNSUPPORTED.items() if start.startswith(magic)), None)
-    if start[4:8] == b"ftyp" and start[8:12] in _HEIC:
-        known = "HEIC"
-    elif b"<svg" in start and start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+    if b"<svg" in start and start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         known = "SVG, a drawing without pixels"
     if known:
         return ImageError(path, "unsupported", f"{known}; convert it to PNG or JPEG")
     for name in _formats():
         accept = Image.OPEN[name][1]
         if accept is not None and _accepts(accept, start[:16]):
-            if _ends_early(error) or _cut_short(file):
-                return ImageError(path, "truncated", f"a {name} that ends within its header")
-            return ImageError(path, "unreadable", f"starts like a {name}, but its header is broken")
+            return _broken_start(name, error, file, path)
     return ImageError(path, "not_an_image", "its bytes are of no known image format")
+
+
+def _broken_start(name: str, error: Exception, file: IO[bytes], path: Path | str) -> ImageError:
+    if _ends_early(error) or _cut_short(file):
+        return ImageError(path, "truncated", f"a {name} that ends within its header")
+    return ImageError(path, "unreadable", f"starts like a {name}, but its header is broken")
+
+
+def _check_jxl(file: IO[bytes], path: Path | str) -> None:
+    """Raise ImageError for a JPEG XL that has too many pixels, or does not say how many: opening one decodes it."""
+    size = jxl_size(file.read(HEADER))
+    file.seek(0)
+    if size is None:
+        raise ImageError(path, "unreadable", "a JPEG XL that does not say its size at its beginning")
+    if size[0] * size[1] > MAX_JXL_PIXELS:
+        raise _too_large(path, f"{size[0]:,} × {size[1]:,} pixels", MAX_JXL_PIXELS)
 
 
 def _accepts(accept: Callable[[bytes], bool | str], start: bytes) -> bool:
@@ -212,6 +234,23 @@ def _cut_short(file: IO[bytes]) -> bool:
         return size < 8 + int.from_bytes(start[4:8], "little")
     if start.startswith((b"II*\0", b"MM\0*")):  # a TIFF may have its directory at the end
         return size < int.from_bytes(start[4:8], "little" if start.startswith(b"II") else "big") + 2
+    if start[4:8] in (b"ftyp", b"JXL "):
+        return _last_box_end(file, size) > size
     file.seek(max(0, size - 4096))
     tail = file.read().rstrip(b"\0")
     return any(start.startswith(magic) and not tail.endswith(end) for magic, end in _END.items())
+
+
+def _last_box_end(file: IO[bytes], size: int) -> int:
+    """Return where the last box of a file of boxes (HEIC, AVIF, JPEG XL) says to end."""
+    place = 0
+    while place < size:
+        file.seek(place)
+        head = file.read(16)
+        length = int.from_bytes(head[:4], "big")
+        if length == 1:
+            length = int.from_bytes(head[8:16], "big")
+        if length == 0 or len(head) < 8:
+            return size if length == 0 and len(head) >= 8 else size + 1
+        place += max(8, length)
+    return place

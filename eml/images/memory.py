@@ -31,7 +31,17 @@ MAX_PYTHON_PIXELS = 2**24
 _UNSHARED = LIMIT // 16  # bytes; images that need less do not wait for one another
 _SMALL = 2**20  # pixels; no format takes more than 32 bytes of each, so images up to here are not estimated
 _STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}  # bytes per pixel; other modes: 4
-_BUFFERS = {"WEBP": 14.0, "AVIF": 16.0, "DDS": 8.0, "ICNS": 12.0, "ICO": 12.0, "PSD": 2.5, "SGI": 2.5}
+_BUFFERS = {
+    "WEBP": 14.0,
+    "AVIF": 16.0,
+    "HEIF": 8.0,
+    "JXL": 12.0,
+    "DDS": 8.0,
+    "ICNS": 12.0,
+    "ICO": 12.0,
+    "PSD": 2.5,
+    "SGI": 2.5,
+}
 """Bytes per pixel that decoders hold besides the image."""
 _OF_JPEG2000 = 5.6  # bytes per pixel of a tile and channel
 _OF_TIFF = 8.0  # bytes per pixel of a strip

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from eml.images.flatten import Background, flatten, scale_transparency
+from eml.images.format_plugins import JXL
 from eml.images.identify import ImageError, identify, load_error, quiet_pillow
 from eml.images.jpeg import Pixels, decode_jpeg
 from eml.images.memory import (
@@ -226,6 +227,8 @@ def _needed_size(size: tuple[int, int], request: _Request) -> tuple[int, int]:
 
 def orientation(image: Image.Image) -> int:
     """Return the EXIF orientation of an image, 1 where it is upright or does not say."""
+    if image.format == JXL.format and not getattr(image, "jpeg", False):
+        return 1  # its own header says how it lies, and the decoder has turned it; a JPEG within is as it was
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # EXIF data can be broken in any way; then the image is not turned

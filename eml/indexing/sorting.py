@@ -19,7 +19,8 @@ from types import MappingProxyType
 from typing import Literal
 
 from eml.errors import OutputError
-from eml.files import LONGEST_NAME, not_writable, sync, temporary_path, unwritable, whole_file
+from eml.files import LONGEST_NAME, digest, not_writable, sync, temporary_path, unwritable, whole_file
+from eml.images.packed.members import member_digest, read_member, split_member
 
 LIST = "sorted_images.csv"
 PENDING = ".eml-sorting.csv"
@@ -171,7 +172,7 @@ class _Earlier:
             return True
         own = [name for name in self.copies.get(str(path), []) if Path(name).parent == place]
         copies = [self.folder / name for name in dict.fromkeys([*own, (place / path.name).as_posix()])]
-        return action == "copy" and any(copy.is_file() and filecmp.cmp(path, copy, shallow=False) for copy in copies)
+        return action == "copy" and any(copy.is_file() and _is_same(path, copy) for copy in copies)
 
 
 def _plan(folder: Path, images: Sequence[ImageToSort], action: Action) -> tuple[list[SortedImage], int]:
@@ -219,10 +220,12 @@ def _place(source: Path, target: Path, action: str) -> bool:
     Raises:
         OSError: It cannot be done; FileExistsError if another file is there.
     """
-    is_there = os.path.lexists(target)
-    if not os.path.lexists(source) and is_there:
+    is_there, is_packed = os.path.lexists(target), split_member(source) is not None
+    if not os.path.lexists(source) and not is_packed and is_there:
         return False
-    if is_there and not filecmp.cmp(source, target, shallow=False):
+    if is_packed and action == "move":
+        raise OSError(errno.EROFS, "it lies inside a packed file, of which it can only be copied")
+    if is_there and not _is_same(source, target):
         raise FileExistsError(target)
     if not is_there:
         _make_folder(target.parent)
@@ -233,6 +236,12 @@ def _place(source: Path, target: Path, action: str) -> bool:
     if action == "move":
         source.unlink()
     return True
+
+
+def _is_same(source: Path, copy: Path) -> bool:
+    """Return whether a file has the bytes of an image, which may lie inside a packed file."""
+    content = member_digest(source)
+    return filecmp.cmp(source, copy, shallow=False) if content is None else content == digest(copy)
 
 
 def _make_folder(folder: Path) -> None:
@@ -259,7 +268,10 @@ def _copy(source: Path, target: Path) -> None:
     """Copy a file whole or not at all, to where nothing is."""
     temporary = temporary_path(target)
     try:
-        shutil.copy2(source, temporary)
+        if (member := split_member(source)) is None:
+            shutil.copy2(source, temporary)
+        else:
+            temporary.write_bytes(read_member(member, source))
         sync(temporary)
         if not _link(temporary, target):
             if os.path.lexists(target):

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from eml.images import decode
+from eml.images.format_plugins import HEIF, JXL, is_there
 from eml.images.identify import MAX_JPEG_PIXELS, MAX_PIXELS
 from eml.images.memory import JPEG, LIMIT
 
@@ -31,6 +32,8 @@ MODES = {
     "WEBP, lossless": ("RGB", "RGBA"),
     "GIF": ("P",),
     "AVIF": ("RGB", "RGBA"),
+    "HEIF": ("RGB", "RGBA"),
+    "JXL": ("RGB", "RGBA", "L"),
     "TIFF": (*PLAIN, *ALPHA, "I;16", "I", "F", "CMYK", "LAB", "YCbCr"),
     "TIFF, deflate": (*PLAIN, *ALPHA, "I;16", "I", "F", "CMYK"),
     "JPEG2000": ("RGB", "L", "RGBA", "I;16"),
@@ -97,9 +100,11 @@ def measure(path: Path) -> tuple[int, int, int]:
 
 def files(folder: Path, pixels: int) -> Iterator[tuple[str, str, Path]]:
     """Write and yield the images one after the other."""
+    for plugin in (HEIF, JXL):
+        is_there(plugin)
     for name, modes in MODES.items():
         format_, _, option = name.partition(", ")
-        for mode in modes:
+        for mode in modes if format_ in Image.SAVE else ():
             path = folder / f"{format_}.image"
             draw_image(mode, pixels).save(path, format=format_, **OPTIONS.get(option, {}))
             yield name, mode, path

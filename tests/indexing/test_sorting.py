@@ -11,6 +11,7 @@ import pytest
 from eml.errors import OutputError
 from eml.indexing import sorting
 from eml.indexing.sorting import ImageToSort, check_sorting, class_folders, finish_sorting, sort_images
+from tests.packed_files import write_tar
 
 
 def photo(path: Path, text: str) -> Path:
@@ -186,3 +187,15 @@ def test_a_list_of_another_program_is_not_touched(photos: list[ImageToSort], tmp
     assert mine.read_text() == "my,list\n1,2\n"
     with pytest.raises(OutputError, match="is a file, not a folder"):
         check_sorting(photos[0].path)
+
+
+def test_images_inside_packed_files_are_copied_and_never_moved(tmp_path: Path) -> None:
+    packed = write_tar(tmp_path / "in" / "a.tar", [("x/1.jpg", b"one"), ("x/2.jpg", b"two")])
+    images = [ImageToSort(packed / "x" / f"{number}.jpg", "mug", False) for number in (1, 2)]
+    assert sort_images(tmp_path / "out", images, "copy").placed == 2
+    assert content(tmp_path / "out") == {"mug/1.jpg": "one", "mug/2.jpg": "two"}
+    assert sort_images(tmp_path / "out", images, "copy").in_place == 2
+    moved = sort_images(tmp_path / "other", images, "move")
+    assert moved.placed == 0
+    assert "only be copied" in str(moved.problems[0])
+    assert packed.is_file()
