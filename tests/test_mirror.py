@@ -14,6 +14,7 @@ OF_SEVERAL_MODULES = {
     "commands/test_killed",
     "commands/test_stale_tables",
     "dataset/duplicates/test_duplicates_real",
+    "dataset/packing/test_packing_whole_way",
     "dataset/scanning/test_scan_real",
     "dataset/splits/test_leaks_real",
     "dataset/test_error_codes",

@@ -32,7 +32,7 @@ from eml.images.opening import DecodedImage as DecodedImage
 from eml.images.opening import OpenedImage as OpenedImage
 from eml.images.opening import flattened, of_pillow, orientation, size_of, transposed, turned
 from eml.images.opening import open_image as open_image
-from eml.images.packed.members import Member, open_member, read_member, split_member
+from eml.images.packed.members import Member, member_problems, open_member, packed_file, split_member
 from eml.images.remote_files import read_remote
 from eml.storage import RemotePath
 
@@ -196,14 +196,15 @@ def read(path: Path) -> bytes:
 
 def _read_member(member: Member, path: Path) -> bytes:
     """Read an image inside a packed file, as `read` does a file."""
-    with open_member(member, path) as file:
-        size = file.seek(0, os.SEEK_END)
+    with member_problems(path):
+        packed = packed_file(member)
+        size = packed.size(member.key) or 0
         if size > _LARGE:
-            with quiet_pillow:
+            with packed.open(member.key) as file, quiet_pillow:
                 identify(file, path)
         if size > MAX_BYTES:
             raise ImageError(path, "too_large", f"{size:,} bytes; at most {MAX_BYTES:,} are read")
-    data = read_member(member, path)
+        data = packed.read(member.key)
     if not data:
         raise ImageError(path, "empty", "0 bytes")
     return data

@@ -39,9 +39,9 @@ class _Bits:
         self._value = value
 
     def take(self, count: int) -> int:
-        taken = self._value & ((1 << count) - 1)
+        number = self._value & ((1 << count) - 1)
         self._value >>= count
-        return taken
+        return number
 
 
 def _codestreams(start: bytes) -> Iterator[bytes]:

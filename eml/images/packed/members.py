@@ -5,12 +5,14 @@ import os
 import re
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import IO, NamedTuple
 
 from eml.files import bytes_digest
-from eml.images.identify import ImageError
+from eml.images.identify import ImageError, Reason
 from eml.images.packed.arrow_file import ArrowFile
 from eml.images.packed.contents import Contents, NotPackedError, PackedFile, UnusableError
 from eml.images.packed.parquet_file import ParquetFile
@@ -21,6 +23,8 @@ from eml.storage import is_remote
 PACKED_SUFFIXES = (".tar", ".parquet", ".arrow")
 """Of files that may have images inside, in lower case."""
 _MOST_OPENED = 4_096
+_NO_IMAGE = "the packed file has no image of this name"
+_REASONS: dict[str, Reason] = {"truncated": "truncated", "too_large": "too_large", "unsupported": "unsupported"}
 _into_packed = re.compile(r"\.(?:tar|parquet|arrow)(?=[/\\])", re.IGNORECASE).finditer
 
 
@@ -80,13 +84,18 @@ def member_state(path: Path | str) -> MemberState | None:
 
 def read_member(member: Member, path: Path | str) -> bytes:
     """Return the bytes of an image. Raises ImageError, which names `path`, where it cannot be read."""
-    with _Problems(path):
+    with member_problems(path):
         return _opened.get(member.file).file.read(member.key)
+
+
+def packed_file(member: Member) -> PackedFile:
+    """Return the file that an image is in. Raises what `member_problems` turns into ImageErrors."""
+    return _opened.get(member.file).file
 
 
 def open_member(member: Member, path: Path | str) -> IO[bytes]:
     """Return an image as a file, of which no more is read than is asked for. Raises ImageError as `read_member`."""
-    with _Problems(path):
+    with member_problems(path):
         return _opened.get(member.file).file.open(member.key)
 
 
@@ -113,30 +122,23 @@ def contents_of(file: Path) -> Contents:
         raise UnusableError("unreadable", error.strerror or str(error)) from error
 
 
-class _Problems:
-    """Turns what goes wrong in a packed file into ImageErrors of a path."""
-
-    def __init__(self, path: Path | str) -> None:
-        self.path = path
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, KeyError):
-            raise ImageError(self.path, "missing", "the packed file has no image of this name") from error
-        if isinstance(error, FileNotFoundError):
-            raise ImageError(self.path, "missing", "no such file") from error
-        if isinstance(error, EOFError):
-            raise ImageError(self.path, "truncated", str(error)) from error
-        if isinstance(error, UnusableError):
-            reason = error.reason if error.reason in ("truncated", "too_large", "unsupported") else "unreadable"
-            raise ImageError(self.path, reason, error.detail) from error  # type: ignore[arg-type]
-        if isinstance(error, NotPackedError):
-            raise ImageError(self.path, "missing", "the file that it should be in holds no images") from error
-        if isinstance(error, OSError | ValueError):
-            detail = (isinstance(error, OSError) and error.strerror) or " ".join(str(error).split())[:200]
-            raise ImageError(self.path, "unreadable", detail) from error
+@contextmanager
+def member_problems(path: Path | str) -> Iterator[None]:
+    """Turn what goes wrong in a packed file into ImageErrors of a path."""
+    try:
+        yield
+    except (KeyError, FileNotFoundError) as error:
+        is_key = isinstance(error, KeyError)
+        raise ImageError(path, "missing", _NO_IMAGE if is_key else "no such file") from error
+    except EOFError as error:
+        raise ImageError(path, "truncated", str(error)) from error
+    except UnusableError as error:
+        raise ImageError(path, _REASONS.get(error.reason, "unreadable"), error.detail) from error
+    except NotPackedError as error:
+        raise ImageError(path, "missing", "the file that it should be in holds no images") from error
+    except (OSError, ValueError) as error:
+        detail = (isinstance(error, OSError) and error.strerror) or " ".join(str(error).split())[:200]
+        raise ImageError(path, "unreadable", detail) from error
 
 
 class _Opened(NamedTuple):
