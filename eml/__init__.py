@@ -47,6 +47,7 @@ _PLACES = {
     "add_serve_key": "eml.commands.serve_key_add",
     "list_serve_keys": "eml.commands.serve_key_list",
     "remove_serve_key": "eml.commands.serve_key_remove",
+    "serve": "eml.commands.serve",
     "demo": "eml.commands.demo",
     "list_margins": "eml.commands.margins",
     "doctor": "eml.commands.doctor",

@@ -37,6 +37,7 @@ from eml.commands.push import PushConfig, PushResult
 from eml.commands.report import ReportConfig, ReportOutcome
 from eml.commands.scan import ScanConfig, ScanResult
 from eml.commands.search import SearchConfig, SearchResult
+from eml.commands.serve import ServeConfig, ServeResult
 from eml.commands.serve_key_add import AddServeKeyConfig, AddServeKeyResult
 from eml.commands.serve_key_list import ListServeKeysConfig, ServeKeysResult
 from eml.commands.serve_key_remove import RemoveServeKeyConfig, RemoveServeKeyResult
@@ -104,6 +105,7 @@ __all__ = [
     "report",
     "scan",
     "search",
+    "serve",
     "split",
     "suspects",
     "sweep",
@@ -1052,6 +1054,32 @@ def remove_serve_key(
     *,
     progress: Progress | bool | None = None,
 ) -> RemoveServeKeyResult: ...
+@overload
+def serve(config: ServeConfig, /, *, progress: Progress | bool | None = None, **changes: Any) -> ServeResult: ...
+@overload
+def serve(
+    source: str,
+    *,
+    host: str = ...,
+    port: int = ...,
+    keys: str | Path | None = ...,
+    allow_urls: str | Sequence[str] = ...,
+    cors: str | Sequence[str] = ...,
+    model: str | Path | None = ...,
+    runtime: Literal["auto", "onnx", "torch"] = ...,
+    page: bool = ...,
+    batch: int = ...,
+    wait_ms: float = ...,
+    queue: int = ...,
+    items: int = ...,
+    seconds: float = ...,
+    body_mb: float = ...,
+    image_mb: float = ...,
+    megapixels: float = ...,
+    device: str = ...,
+    plugins: str | Sequence[str] = ...,
+    progress: Progress | bool | None = None,
+) -> ServeResult: ...
 @overload
 def demo(config: DemoConfig, /, *, progress: Progress | bool | None = None, **changes: Any) -> DemoResult: ...
 @overload

@@ -37,7 +37,18 @@ STEPS = {
     "Data": ("scan", "protocol", "merge", "filter", "split", "kfold", "audit", "report", "pack", "cache", "text"),
     "Training": ("backbones", "margins", "probe", "init", "train", "sweep", "plot", "ensemble"),
     "Measuring": ("evaluate", "calibrate", "suspects"),
-    "Using a model": ("embed", "compress", "index", "search", "classify", "serve-key", "export", "push", "upload"),
+    "Using a model": (
+        "embed",
+        "compress",
+        "index",
+        "search",
+        "classify",
+        "serve",
+        "serve-key",
+        "export",
+        "push",
+        "upload",
+    ),
     "Help": ("demo", "config", "completion", "doctor", "version"),
 }
 """Heading in the list of all commands → their first words."""

@@ -55,7 +55,19 @@ COMMANDS = (
         "push",
         "upload",
     ),
-    *("index", "search", "classify", "serve-key", "demo", "margins", "config", "completion", "doctor", "version"),
+    *(
+        "index",
+        "search",
+        "classify",
+        "serve",
+        "serve-key",
+        "demo",
+        "margins",
+        "config",
+        "completion",
+        "doctor",
+        "version",
+    ),
 )
 
 

@@ -40,6 +40,7 @@ EXTRAS = {
     "openvino": "openvino",
     "hub": "huggingface_hub",
     "remote": "s3fs",
+    "serve": "fastapi",
     "terminal-images": "textual_image",
     "tensorboard": "tensorboard",
     "wandb": "wandb",

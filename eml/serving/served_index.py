@@ -21,10 +21,12 @@ from eml.indexing.image_rows import OWN
 from eml.indexing.model_record import fingerprint_of, load_model_of
 from eml.indexing.queries import Queries
 from eml.indexing.query_model import refuse_to_add
-from eml.indexing.searching import condition_of, find_neighbours
+from eml.indexing.rows import rows_of
+from eml.indexing.searching import find_neighbours
 from eml.indexing.state import read_fact, read_state
 from eml.indexing.store import IndexStore
 from eml.indexing.stored_calibration import calibration_of
+from eml.indexing.where import parse_where
 from eml.models.checkpoint import recorded_unknown_label
 from eml.serving.answers import (
     ChangedItem,
@@ -88,9 +90,15 @@ class ServedIndex:
         columns = OWN | {column.name: column.kind for column in state.columns if column.name != ROOT}
         return ServedIndexState(state.generation, state.images, classes, dict(columns), is_calibrated)
 
+    def example(self) -> Path | None:
+        """Return the file of an image of the index; None where none of the first ones is there."""
+        ids = self.store.ids()[:10]
+        paths = [row.place.path for row in rows_of(self.store, ids).values()]
+        return next((path for path in paths if path is not None and path.is_file()), None)
+
     def check_condition(self, where: str) -> None:
-        """Raise a ConfigError unless a condition can be understood."""
-        condition_of(self.store, where)
+        """Raise a ConfigError unless a condition can be understood; the folders of the images are not its business."""
+        parse_where(where, {name: kind for name, kind in self.store.columns.items() if name != ROOT})
 
     def search(
         self,

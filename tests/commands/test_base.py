@@ -260,6 +260,23 @@ CONFIGS: dict[str, list[dict[str, Any]]] = {
         {"index": "i", "images": ["-"], "copy_to": "my sorted", "unknown_share": 0.25, "class_level": "last"},
         {"index": "open_clip:ViT-B-32/openai", "images": ["x"], "names": "n.txt", "template": ["a {label}"]},
     ],
+    "serve": [
+        {
+            "source": "my.index",
+            "host": "0.0.0.0",
+            "port": 80,
+            "keys": "k.json",
+            "allow_urls": ["a.example", "b.example"],
+        },
+        {
+            "source": "timm:test_resnet",
+            "runtime": "torch",
+            "page": False,
+            "batch": 1,
+            "wait_ms": 0.5,
+            "megapixels": 9.5,
+        },
+    ],
     "protocol": [{"protocol": "cub200", "dataset": "my birds", "boxes": True, "workers": 2, "out": "o"}],
     "probe": [
         {"dataset": "x", "backbones": ["resnet18=none", "my run"], "image_size": 64, "most_images": 20},

@@ -35,6 +35,7 @@ READ_NO_TABLE = {
     "config",
     "completion",
     "doctor",
+    "serve",
     "version",
 }
 

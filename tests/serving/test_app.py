@@ -1,0 +1,233 @@
+"""The application: JSON, forms and raw bodies, answers in their dialects, errors with codes, and no path in any."""
+
+import asyncio
+import base64
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from eml.errors import DataError
+from eml.serving.app import make_app
+from eml.serving.engine import ServingEngine
+from eml.serving.limits import ServingLimits
+from tests.indexing.shop import network
+from tests.serving.shop_server import build_shop, photo_png, served_copy
+
+
+class Client:
+    """Sends requests to an application, in this process."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    def __call__(self, method: str, path: str, **arguments: Any) -> Any:
+        import httpx
+
+        async def send() -> httpx.Response:
+            transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+            async with httpx.AsyncClient(transport=transport, base_url="http://eml") as client:
+                return await client.request(method, path, **arguments)
+
+        return asyncio.run(send())
+
+    def post(self, path: str, **arguments: Any) -> Any:
+        return self("POST", path, **arguments)
+
+    def get(self, path: str) -> Any:
+        return self("GET", path)
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingEngine]:
+    shop = build_shop(tmp_path_factory.mktemp("shop"))
+    limits = ServingLimits(batch=1, items=4, body_bytes=200_000)
+    engine = served_copy(shop, tmp_path_factory.mktemp("copy"), limits)
+    yield engine
+    asyncio.run(engine.close())
+
+
+@pytest.fixture(scope="module")
+def client(engine: ServingEngine) -> Client:
+    return Client(make_app(engine))
+
+
+def uri(label: str, number: int) -> str:
+    return "data:image/png;base64," + base64.b64encode(photo_png(label, number)).decode()
+
+
+def form(*labels: str) -> list[tuple[str, tuple[str, bytes]]]:
+    return [("images", (f"{label}.png", photo_png(label, 7))) for label in labels]
+
+
+def test_embeddings_are_those_of_the_model_in_both_encodings_and_a_bad_input_fails_alone(client: Client) -> None:
+    expected = network().embed([photo_png("mug", 7), photo_png("tea", 7)], batch_size=1)
+    body = {"input": [uri("mug", 7), "data:image/png;base64,%", uri("tea", 7)], "model": "shop.index"}
+    answer = client.post("/v1/embeddings", json=body).json()
+    assert answer["object"] == "list"
+    assert answer["fingerprint"] == network().fingerprint.digest
+    assert [item["index"] for item in answer["data"]] == [0, 1, 2]
+    assert (np.array(answer["data"][0]["embedding"], np.float32) == expected[0]).all()
+    assert answer["data"][1]["embedding"] is None
+    assert answer["data"][1]["error"] == {"code": "not-an-image", "message": "its data URI is no base64"}
+    coded = client.post("/v1/embeddings", json=body | {"encoding_format": "base64"}).json()["data"][2]["embedding"]
+    assert base64.b64decode(coded) == expected[1].tobytes()
+
+
+def test_the_three_kinds_of_bodies_have_the_same_answers(client: Client) -> None:
+    in_json = client.post("/v1/search", json={"input": uri("mug", 7), "k": 2, "where": "label != 'tea'"}).json()
+    in_form = client.post("/v1/search", files=form("mug"), data={"k": "2", "where": "label != 'tea'"}).json()
+    headers = {"Content-Type": "image/png"}
+    raw = client.post("/v1/search?k=2&where=label != 'tea'", content=photo_png("mug", 7), headers=headers).json()
+    assert in_form["answers"][0].pop("query") == "mug.png"
+    assert in_json["answers"][0].pop("query") == raw["answers"][0].pop("query") == "image 1"
+    assert in_json == in_form == raw
+    first, second = in_json["answers"][0]["neighbours"]
+    assert set(first) == {"rank", "label", "cosine", "probability", "file_name", "id"}
+    assert (first["rank"], second["rank"], first["label"]) == (1, 2, "mug")
+
+
+def test_classes_have_probability_model_and_generation(client: Client, engine: ServingEngine) -> None:
+    answer = client.post("/v1/classify", files=[*form("mug", "tea"), ("images", ("x.jpg", b"text"))]).json()
+    assert answer["model"] == engine.facts.fingerprint
+    assert answer["generation"] == engine.generation
+    assert [item["label"] for item in answer["answers"]] == ["mug", "tea", None]
+    assert all(0 < item["probability"] <= 1 and item["unknown"] in (True, False) for item in answer["answers"][:2])
+    assert answer["answers"][2]["problem"]["code"] == "not-an-image"
+
+
+def test_the_index_is_changed_where_it_may_be_and_nowhere_else(client: Client, engine: ServingEngine) -> None:
+    for path, body in (("/v1/index/add", {"input": uri("x", 1)}), ("/v1/index/remove", {"ids": [1]})):
+        refused = client.post(path, json=body)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (403, "not-allowed")
+    owner = Client(make_app(engine, may_change=True))
+    added = owner.post("/v1/index/add", files=form("lamp", "mug"), data={"labels": ["lamp", "mug"]}).json()
+    assert (added["added"], [item["added"] for item in added["items"]]) == (2, [True, True])
+    assert owner.post("/v1/search?k=1", files=form("lamp")).json()["answers"][0]["neighbours"][0]["label"] == "lamp"
+    removed = owner.post("/v1/index/remove", json={"ids": [item["id"] for item in added["items"]]}).json()
+    assert (removed["removed"], removed["images"]) == (2, 9)
+    assert removed["generation"] > added["generation"]
+    gone = owner.post("/v1/index/remove", json={"labels": "lamp"})
+    assert (gone.status_code, gone.json()["error"]["code"]) == (400, "unknown-image")
+
+
+def test_what_is_served_is_named_without_a_folder(client: Client, engine: ServingEngine) -> None:
+    (model,) = client.get("/v1/models").json()["data"]
+    assert (model["id"], model["embedding_size"], model["modalities"]) == ("shop.index", 96, ["image"])
+    state = client.get("/v1/index").json()
+    assert (state["images"], state["classes"], state["calibrated"]) == (9, 3, True)
+    assert "image_root" not in state["columns"]
+    health = client.get("/health")
+    assert (health.status_code, health.json()["status"], health.json()["generation"]) == (200, "ok", engine.generation)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "code", "message"),
+    [
+        ({"content": b"{"}, 400, "invalid-value", "Invalid JSON"),
+        ({"content": b"[" * 100_000}, 400, "invalid-value", "recursion limit exceeded"),
+        ({"json": {}}, 400, "missing-key", "there is no image"),
+        ({"json": {"imput": "x"}}, 400, "unknown-key", "imput: there is no such field"),
+        ({"json": {"input": "x", "k": "many"}}, 400, "invalid-value", "k: Input should be a valid integer"),
+        ({"json": {"input": "x", "k": 1001}}, 400, "out-of-range", "`k` must be 1 to 1,000"),
+        ({"json": {"input": ["x"] * 5}}, 400, "out-of-range", "5 images; at most 4 are taken at once"),
+        ({"json": {"input": "x", "where": "lable = 'a'"}}, 400, "missing-column", "there is no column 'lable'"),
+        ({"json": {"input": "x", "where": "image_root like '/%'"}}, 400, "missing-column", "no column 'image_root'"),
+        ({"json": {"text": "a mug"}}, 400, "no-text-tower", "embeds images alone"),
+        ({"content": b"x" * 200_001}, 413, "body-too-large", "more than 200,000 bytes"),
+        ({"content": b"x"}, 415, "unsupported-format", "is not read"),
+        ({"files": [("photo", ("a.png", b"x"))]}, 400, "unknown-key", "name the parts of images 'images'"),
+        ({"files": form("a", "b", "c", "d", "e")}, 400, "invalid-value", "Too many files"),
+    ],
+)
+def test_a_wrong_request_is_answered_with_its_code(
+    client: Client, arguments: dict[str, Any], status: int, code: str, message: str
+) -> None:
+    if "content" in arguments and status == 400:
+        arguments["headers"] = {"Content-Type": "application/json"}
+    answer = client.post("/v1/search", **arguments)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == (status, code)
+    assert message in error["message"]
+    assert set(error) == {"code", "message", "param", "type"}
+
+
+def test_an_unknown_path_method_and_model_are_errors_of_the_same_dialect(client: Client) -> None:
+    assert client.get("/v1/nothing").json()["error"]["code"] == "not-found"
+    assert client.get("/v1/search").status_code == 405
+    other = client.post("/v1/embeddings", json={"input": uri("mug", 7), "model": "gpt"})
+    assert (other.status_code, other.json()["error"]["code"]) == (404, "unknown-model")
+
+
+def test_an_error_of_the_server_says_nothing_of_it(client: Client, engine: ServingEngine) -> None:
+    assert engine.index is not None
+    own = engine.index.search
+
+    def broken(*arguments: Any, **options: Any) -> Any:
+        raise DataError("/secret/folder: damaged", code="damaged-index")
+
+    engine.index.search = broken  # type: ignore[method-assign]
+    answer = client.post("/v1/search", files=form("mug"))
+    engine.index.search = own  # type: ignore[method-assign]
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "damaged-index")
+    assert "secret" not in answer.text
+
+
+def test_addresses_are_fetched_together_where_a_fetcher_is_given(client: Client, engine: ServingEngine) -> None:
+    refused = client.post("/v1/embeddings", json={"input": "http://shop.example/a.png"}).json()["data"][0]
+    assert refused["error"]["code"] == "url-not-allowed"
+    calls: list[list[str]] = []
+
+    async def fetch(addresses: Any) -> list[bytes | DataError]:
+        calls.append(list(addresses))
+        return [photo_png("mug", 7), DataError("no", code="url-not-allowed")]
+
+    inputs = ["https://a.example/1", uri("tea", 7), "https://b.example/2"]
+    fetching = Client(make_app(engine, fetch=fetch))
+    data = fetching.post("/v1/embeddings", json={"input": inputs}).json()["data"]
+    assert calls == [["https://a.example/1", "https://b.example/2"]]
+    assert [item["embedding"] is not None for item in data] == [True, True, False]
+
+
+def test_the_interface_is_described_with_its_fields_and_shown_without_a_network(
+    client: Client, engine: ServingEngine
+) -> None:
+    description = client.get("/openapi.json").json()
+    body = description["paths"]["/v1/search"]["post"]["requestBody"]["content"]
+    assert set(body) == {"application/json", "multipart/form-data", "application/octet-stream"}
+    assert body["application/json"]["schema"]["properties"]["k"]["default"] == 5
+    for path in ("/", "/docs"):
+        assert "://" not in client.get(path).text
+    assert client.get("/page/facts").json()["limits"]["items"] == 4
+    without = Client(make_app(engine, page=False))
+    assert without.get("/").status_code == 404
+
+
+def test_a_client_that_goes_away_cancels_its_request(engine: ServingEngine) -> None:
+    app = make_app(engine)
+    headers = [(b"content-type", b"image/png")]
+    scope = {"type": "http", "method": "POST", "path": "/v1/search", "headers": headers, "query_string": b""}
+    scope |= {"raw_path": b"", "root_path": "", "scheme": "http", "server": ("eml", 80), "http_version": "1.1"}
+    messages = iter([{"type": "http.request", "body": photo_png("mug", 7)}, {"type": "http.disconnect"}])
+    statuses: list[int] = []
+
+    async def receive() -> Any:
+        return next(messages)
+
+    async def send(message: Any) -> None:
+        statuses.append(message.get("status", 0))
+
+    own = engine._batcher.runs["image"]
+
+    def slow(pixels: Any) -> Any:
+        import time
+
+        time.sleep(0.2)
+        return own(pixels)
+
+    engine._batcher.runs["image"] = slow
+    asyncio.run(app(scope, receive, send))
+    engine._batcher.runs["image"] = own
+    assert statuses[0] == 499
+    assert engine.queue_depth == 0

@@ -1,0 +1,142 @@
+"""A server that runs: its address, its end, and what the command says before it begins."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import eml
+from eml.errors import ConfigError
+from eml.serving.app import make_app
+from eml.serving.batching import NoObserver
+from eml.serving.engine import ServingEngine
+from eml.serving.limits import ServingLimits
+from eml.serving.running import bind, is_loopback, served
+from eml.serving.tally import Tally
+from tests.indexing.shop import network
+from tests.serving.shop_server import build_shop, photo_png
+
+
+def test_only_this_computer_is_loopback() -> None:
+    assert is_loopback("127.0.0.1")
+    assert is_loopback("localhost")
+    assert is_loopback("::1")
+    assert not is_loopback("0.0.0.0")
+    assert not is_loopback("192.168.1.2")
+
+
+def test_a_host_that_others_reach_needs_keys() -> None:
+    with pytest.raises(ConfigError, match="`host` 0\\.0\\.0\\.0: others can reach it, so it needs `keys`"):
+        eml.serve("timm:test_resnet", host="0.0.0.0")
+
+
+def test_a_port_in_use_and_an_unknown_host_are_said_before_a_model_is_loaded() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"`port` {port} is in use on 127"):
+            eml.serve("timm:no_such_model", port=port)
+    with pytest.raises(ConfigError, match=r"`host` not a host: is no address or name"):
+        bind("not a host", 0)
+
+
+def test_a_server_in_a_thread_answers_at_its_address() -> None:
+    import httpx
+
+    engine = ServingEngine(network(), limits=ServingLimits(batch=1))
+    engine.observer = tally = Tally(NoObserver())
+    with served(make_app(engine), engine) as address:
+        headers = {"Content-Type": "image/png"}
+        answer = httpx.post(f"{address}/v1/embeddings", content=photo_png("mug", 7), headers=headers)
+    asyncio.run(engine.close())
+    assert answer.json()["data"][0]["embedding"] == network().embed(photo_png("mug", 7))[0].tolist()
+    assert (tally.counts_answered, tally.images) == ({"embed": 1}, 1)
+
+
+class Served:
+    """`eml serve` in a process of its own."""
+
+    def __init__(self, *arguments: str) -> None:
+        command = [sys.executable, "-m", "eml", "serve", *arguments, "--port", "0"]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.lines: list[str] = []
+        self.address = ""
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.lines.append(line.rstrip("\n"))
+            if match := re.search(r"listening on (http://\S+)", line):
+                self.address = match[1]
+            if line.startswith("try: "):
+                return
+
+    def end(self, number: int = signal.SIGTERM) -> tuple[int, str]:
+        self.process.send_signal(number)
+        out, err = self.process.communicate(timeout=60)
+        self.lines += err.splitlines()
+        return self.process.returncode, out
+
+
+@pytest.mark.wide
+def test_the_command_says_how_to_ask_and_ends_when_what_is_queued_is_answered(tmp_path: Path) -> None:
+    import httpx
+
+    shop = build_shop(tmp_path)
+    server = Served(str(shop), "--json", "--batch", "1")
+    assert "serving shop.index: 9 images of 3 classes, calibrated" in server.lines[0]
+    pasted = subprocess.run(
+        ["bash", "-c", server.lines[-1].removeprefix("try: ")], capture_output=True, text=True, check=True
+    )
+    assert json.loads(pasted.stdout)["answers"][0]["neighbours"][0]["cosine"] == pytest.approx(1, abs=1e-5)
+    answers: list[Any] = []
+
+    def ask() -> None:
+        files = [("images", (f"{number}.png", photo_png("mug", number))) for number in range(60)]
+        answers.append(httpx.post(f"{server.address}/v1/classify", files=files, timeout=60))
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    while httpx.get(f"{server.address}/health").json()["queue"] == 0 and asking.is_alive():
+        time.sleep(0.002)
+    code, out = server.end()
+    asking.join()
+    assert answers[0].status_code == 200
+    assert len(answers[0].json()["answers"]) == 60
+    assert code == 0
+    counts = json.loads(out)
+    assert counts["answered"] == {"search": 1, "classify": 1}
+
+
+@pytest.mark.wide
+def test_a_second_signal_ends_the_server_at_once_with_130(tmp_path: Path) -> None:
+    server = Served("timm:test_resnet", "--seconds", "60")
+    import httpx
+
+    def ask() -> None:
+        with pytest.raises(httpx.HTTPError):
+            httpx.post(f"{server.address}/v1/embeddings", content=slow(), headers={"Content-Type": "image/png"})
+
+    def slow() -> Any:
+        yield b"x"
+        time.sleep(5)
+        yield b"y"
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    time.sleep(0.3)
+    server.process.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    code, _ = server.end(signal.SIGINT)
+    asking.join()
+    assert code == 130
+    assert os.name == "posix"
