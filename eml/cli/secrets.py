@@ -11,7 +11,7 @@ HIDDEN = "***"
 _ANYWHERE = r"(?i:secret|passw(?:or)?d|passphrase|passcode|credential|(?:api|access|private)[_-]?key|token(?!i[sz]|s))"
 _AS_WORD = (
     r"(?:(?<![A-Za-z])|(?<=[a-z])(?=[A-Z]))"
-    r"(?i:keys?|pwd|pass|auth|oauth2?|authorization|bearer|cookie|sig|signature|x-amz-\w+)"
+    r"(?i:key|pwd|pass|auth|oauth2?|authorization|bearer|cookie|sig|signature|x-amz-\w+)"
     r"(?:(?![A-Za-z])|(?<=[a-z])(?=[A-Z]))(?!Error)"
 )
 _NAME = rf"(?:{_ANYWHERE}|{_AS_WORD})[\w.-]{{0,60}}"
