@@ -2,6 +2,7 @@
 
 import importlib.util
 import io
+import json
 import os
 from pathlib import Path
 
@@ -68,19 +69,8 @@ def go_the_way(data: Path, out: Path, workers: int) -> dict[str, bytes | pd.Data
     for name in ("dataset_info", "dataset_train", "dataset_test", "folds"):
         facts[name] = rows(out / f"{name}.csv")
     metrics = next((out / "evaluation").rglob("metrics.json")).read_text()
-    facts["metrics"] = repr(_numbers(eml_json(metrics)["metrics"])).encode()
+    facts["metrics"] = repr(json.loads(metrics)["metrics"]).encode()
     return facts
-
-
-def eml_json(text: str) -> dict[str, object]:
-    import json
-
-    value: dict[str, object] = json.loads(text)
-    return value
-
-
-def _numbers(value: object) -> object:
-    return value
 
 
 def check_all(tmp_path: Path, images: int, classes: int, shard_size: str, workers: int) -> None:
