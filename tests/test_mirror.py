@@ -23,6 +23,7 @@ OF_SEVERAL_MODULES = {
     "dataset/test_round_trip",
     "dataset/test_v0_1_0",
     "docs",
+    "serving/test_hostile_clients",
     "exporting/hub/test_environments",
     "exporting/test_families",
     "fuzz",

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from eml.serving.limits import ServingLimits
     from eml.serving.tally import Tally
 
-PACKAGES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
+PACKAGES = ("fastapi", "httpcore2", "uvicorn", "python_multipart", "prometheus_client")
 
 
 class ServeConfig(CommandConfig):

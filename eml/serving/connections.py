@@ -31,6 +31,7 @@ class ConnectionLimits:
         unread_seconds: The time for which a client may leave an answer unread.
         linger_seconds: The time for which what a client still sends is thrown away after it was refused, so that it
             reads why: a connection that is closed with bytes unread is reset.
+        linger_bytes: The most that is thrown away.
     """
 
     most: int = 512
@@ -39,6 +40,7 @@ class ConnectionLimits:
     idle_seconds: float = 15.0
     unread_seconds: float = 30.0
     linger_seconds: float = 2.0
+    linger_bytes: int = 64 * 2**20
 
 
 def server_settings(limits: ConnectionLimits) -> dict[str, Any]:
@@ -71,6 +73,7 @@ def guarded_protocol(limits: ConnectionLimits) -> type[H11Protocol]:
         _unread_timer: asyncio.TimerHandle | None = None
         _waits_since = 0.0
         _lingers = _is_late = False
+        _thrown_away = 0
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             """Begin to wait for a request, in place of another connection where there are too many."""
@@ -94,6 +97,9 @@ def guarded_protocol(limits: ConnectionLimits) -> type[H11Protocol]:
         def data_received(self, data: bytes) -> None:
             """Read on; the time for a head runs from its first byte, and more bytes do not prolong it."""
             if self._lingers:
+                self._thrown_away += len(data)
+                if self._thrown_away > limits.linger_bytes:
+                    self._abort()
                 return
             super().data_received(data)
             if self._is_waiting():

@@ -76,7 +76,7 @@ class AllowedHosts:
             match = _ENTRY.fullmatch(entry.strip())
             port = None if match is None or match["port"] is None else int(match["port"])
             if match is None or len(match["host"]) > 253 or port == 0 or (port or 1) > 65535:
-                text = "allow_urls takes hosts such as images.example.com or images.example.com:8443, got "
+                text = "`allow_urls` takes hosts such as images.example.com or images.example.com:8443, got "
                 problems.append(Problem(f"{text}'{printable_line(entry[:100])}'", "invalid-value", "allow_urls"))
                 continue
             self._hosts.add((match["host"].lower(), port))

@@ -88,10 +88,10 @@ def check_origins(origins: Iterable[str], *, has_keys: bool) -> tuple[str, ...]:
     for origin in origins:
         text = origin.strip().lower().rstrip("/")
         if text == "*" and not has_keys:
-            line = "cors is *, any page, which needs keys: without them each page that you open could ask"
+            line = "`cors` is *, any page, which needs `keys`: without them each page that you open could ask"
             problems.append(Problem(line, "conflicting-settings", "cors"))
         elif text != "*" and not _ORIGIN.fullmatch(text):
-            line = f"cors takes origins such as https://shop.example.com, got '{printable_line(origin[:100])}'"
+            line = f"`cors` takes origins such as https://shop.example.com, got '{printable_line(origin[:100])}'"
             problems.append(Problem(line, "invalid-value", "cors"))
         checked.append(text)
     if problems:
@@ -197,7 +197,7 @@ def check_origin(scope: Scope, guards: RequestGuards) -> None:
     else:
         is_foreign = not sites and origin is not None and origin.partition("://")[2] != host
     if is_foreign:
-        text = "pages of other origins may not ask here; the server's option for CORS names those that may"
+        text = "pages of other origins may not ask here; the server's `cors` names those that may"
         raise Refusal(403, "wrong-origin", text)
 
 

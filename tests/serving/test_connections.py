@@ -124,6 +124,23 @@ def test_a_client_that_is_refused_while_it_sends_a_large_body_reads_why() -> Non
     run(check)
 
 
+def test_a_client_that_sends_on_after_it_was_refused_is_cut_off() -> None:
+    async def check(port: int, state: Any) -> None:
+        _, writer = await connect(port)
+        writer.write(b"POST /refuse HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n\r\n")
+
+        async def send_on() -> None:
+            for _ in range(1000):
+                writer.write(b"x" * 65536)
+                await writer.drain()
+
+        with pytest.raises(ConnectionError):
+            await send_on()
+        assert not state.connections
+
+    run(check, ConnectionLimits(linger_seconds=20, linger_bytes=2**20))
+
+
 def test_an_idle_connection_is_closed_and_one_that_waits_for_its_answer_is_not() -> None:
     async def check(port: int, state: Any) -> None:
         reader, writer = await connect(port)
