@@ -30,6 +30,7 @@ _PLACES = {
     "ensemble": "eml.commands.ensemble",
     "embed": "eml.commands.embed",
     "text": "eml.commands.text",
+    "merge_shards": "eml.commands.merge_shards",
     "export": "eml.commands.export",
     "push": "eml.commands.push",
     "upload": "eml.commands.upload",

@@ -29,6 +29,7 @@ from eml.commands.init import InitConfig, InitResult
 from eml.commands.kfold import KFoldConfig, KFoldResult
 from eml.commands.margins import MarginsConfig, MarginsResult
 from eml.commands.merge import MergeConfig, MergeResult
+from eml.commands.merge_shards import MergeShardsConfig, MergeShardsResult
 from eml.commands.pack import PackConfig, PackResult
 from eml.commands.plot import PlotConfig, PlotResult
 from eml.commands.probe import ProbeConfig, ProbeResult
@@ -41,6 +42,7 @@ from eml.commands.serve import ServeConfig, ServeResult
 from eml.commands.serve_key_add import AddServeKeyConfig, AddServeKeyResult
 from eml.commands.serve_key_list import ListServeKeysConfig, ServeKeysResult
 from eml.commands.serve_key_remove import RemoveServeKeyConfig, RemoveServeKeyResult
+from eml.commands.sharded import ShardResult
 from eml.commands.split import SplitConfig, SplitResult
 from eml.commands.suspects import SuspectsConfig, SuspectsResult
 from eml.commands.sweep import SweepConfig, SweepResult
@@ -95,6 +97,7 @@ __all__ = [
     "margin_logits",
     "margin_loss",
     "merge",
+    "merge_shards",
     "pack",
     "plot",
     "probe",
@@ -130,8 +133,27 @@ def scan(
     report: bool = ...,
     reread: bool = ...,
     overwrite: bool = ...,
+    shards: None = ...,
+    shard: None = ...,
     progress: Progress | bool | None = None,
 ) -> ScanResult: ...
+@overload
+def scan(
+    dataset: str | Path,
+    *,
+    hashes: bool = ...,
+    hash_exact: bool = ...,
+    class_level: str | int | None = ...,
+    unknown_label: str | None = ...,
+    workers: int | None = ...,
+    out: str | Path | None = ...,
+    report: bool = ...,
+    reread: bool = ...,
+    overwrite: bool = ...,
+    shards: int,
+    shard: int | None = ...,
+    progress: Progress | bool | None = None,
+) -> ShardResult: ...
 @overload
 def protocol(
     config: ProtocolConfig,
@@ -423,9 +445,36 @@ def fill_cache(
     check: bool = ...,
     prune: bool = ...,
     clear: bool = ...,
+    shards: None = ...,
+    shard: None = ...,
     plugins: str | Sequence[str] = ...,
     progress: Progress | bool | None = None,
 ) -> FillCacheResult: ...
+@overload
+def fill_cache(
+    source: str | Path,
+    *,
+    overrides: str | Sequence[str] = ...,
+    root: str | Path | None = ...,
+    file_column: str | None = ...,
+    label_column: str | None = ...,
+    strip_prefix: str | None = ...,
+    path_prefix: str | None = ...,
+    path_suffix: str | None = ...,
+    match_names: bool = ...,
+    side: int | Sequence[int] | str | None = ...,
+    format: Literal["raw", "jpeg"] | None = ...,
+    quality: int | None = ...,
+    interpolation: Literal["bilinear", "bicubic", "lanczos"] | None = ...,
+    folder: str | Path | None = ...,
+    check: bool = ...,
+    prune: bool = ...,
+    clear: bool = ...,
+    shards: int,
+    shard: int | None = ...,
+    plugins: str | Sequence[str] = ...,
+    progress: Progress | bool | None = None,
+) -> ShardResult: ...
 @overload
 def train(config: TrainConfig, /, *, progress: Progress | bool | None = None, **changes: Any) -> Outcome: ...
 @overload
@@ -549,9 +598,60 @@ def evaluate(
     batch_size: int = ...,
     workers: int = ...,
     device: str = ...,
+    shards: None = ...,
+    shard: None = ...,
     plugins: str | Sequence[str] = ...,
     progress: Progress | bool | None = None,
 ) -> EvaluateResult: ...
+@overload
+def evaluate(
+    checkpoints: str | Path | Sequence[str | Path],
+    *,
+    data: str | Path | Sequence[str | Path] = ...,
+    root: str | Path | None = ...,
+    file_column: str | None = ...,
+    label_column: str | None = ...,
+    strip_prefix: str | None = ...,
+    path_prefix: str | None = ...,
+    path_suffix: str | None = ...,
+    match_names: bool = ...,
+    weights: str = ...,
+    image_size: int | Sequence[int] | str | None = ...,
+    precision: Literal["auto", "float32", "bfloat16"] = ...,
+    tta: Literal["none", "flip", "crops"] | None = ...,
+    fold: str | None = ...,
+    leave_out_same: str | None = ...,
+    within: str | None = ...,
+    unknown_label: str | None = ...,
+    against: str | Path | None = ...,
+    gallery_model: str | Path | None = ...,
+    queries: int | None = ...,
+    recall_at: int | Sequence[int] = ...,
+    slices: str | Sequence[str] = ...,
+    pairs: str | Path | None = ...,
+    verification: bool = ...,
+    clustering: bool = ...,
+    whiten: str | Path | None = ...,
+    augment_database: int | None = ...,
+    query_expansion: int | None = ...,
+    rerank: int | None = ...,
+    text_column: str | Sequence[str] = ...,
+    template: str | Sequence[str] = ...,
+    names: str | Path | None = ...,
+    text_vectors: str | Path | None = ...,
+    adapt_on: str | Path | None = ...,
+    out: str | Path | None = ...,
+    save_embeddings: bool = ...,
+    report: bool = ...,
+    map: Literal["pca", "tsne", "umap"] = ...,
+    batch_size: int = ...,
+    workers: int = ...,
+    device: str = ...,
+    shards: int,
+    shard: int | None = ...,
+    plugins: str | Sequence[str] = ...,
+    progress: Progress | bool | None = None,
+) -> ShardResult: ...
 @overload
 def calibrate(
     config: CalibrateConfig,
@@ -684,9 +784,39 @@ def embed(
     device: str = ...,
     overwrite: bool = ...,
     upload_to: str | Path | None = ...,
+    shards: None = ...,
+    shard: None = ...,
     plugins: str | Sequence[str] = ...,
     progress: Progress | bool | None = None,
 ) -> EmbedResult: ...
+@overload
+def embed(
+    checkpoint: str,
+    images: str | Path | Sequence[str | Path],
+    *,
+    out: str | Path,
+    root: str | Path | None = ...,
+    file_column: str | None = ...,
+    label_column: str | None = ...,
+    strip_prefix: str | None = ...,
+    path_prefix: str | None = ...,
+    path_suffix: str | None = ...,
+    match_names: bool = ...,
+    class_level: str | int | None = ...,
+    weights: str = ...,
+    image_size: int | Sequence[int] | str | None = ...,
+    precision: Literal["auto", "float32", "bfloat16"] = ...,
+    tta: Literal["none", "flip", "crops"] | None = ...,
+    fold: str | None = ...,
+    batch_size: int = ...,
+    workers: int | None = ...,
+    device: str = ...,
+    overwrite: bool = ...,
+    shards: int,
+    shard: int | None = ...,
+    plugins: str | Sequence[str] = ...,
+    progress: Progress | bool | None = None,
+) -> ShardResult: ...
 @overload
 def text(config: TextConfig, /, *, progress: Progress | bool | None = None, **changes: Any) -> TextResult: ...
 @overload
@@ -711,6 +841,22 @@ def text(
     plugins: str | Sequence[str] = ...,
     progress: Progress | bool | None = None,
 ) -> TextResult: ...
+@overload
+def merge_shards(
+    config: MergeShardsConfig,
+    /,
+    *,
+    progress: Progress | bool | None = None,
+    **changes: Any,
+) -> MergeShardsResult: ...
+@overload
+def merge_shards(
+    outs: str | Path | Sequence[str | Path],
+    *,
+    overwrite: bool = ...,
+    remove: bool = ...,
+    progress: Progress | bool | None = None,
+) -> MergeShardsResult: ...
 @overload
 def export(config: ExportConfig, /, *, progress: Progress | bool | None = None, **changes: Any) -> ExportResult: ...
 @overload

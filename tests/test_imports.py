@@ -30,7 +30,7 @@ ROWS = [
     {"inference"},
     {"evaluation"},
     {"training"},
-    {"exporting", "indexing"},
+    {"exporting", "indexing", "sharding"},
     {"serving"},
     {"reports"},
     {"commands"},

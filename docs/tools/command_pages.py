@@ -34,7 +34,20 @@ OUTPUTS = ("out", "csv", "markdown", "latex", "plot", "html", "report", "save_em
 BOUNDS = (("ge", "at least"), ("gt", "above"), ("le", "at most"), ("lt", "below"))
 SHELL_BLOCK = re.compile(r"^```(?:sh|bash|shell)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 STEPS = {
-    "Data": ("scan", "protocol", "merge", "filter", "split", "kfold", "audit", "report", "pack", "cache", "text"),
+    "Data": (
+        "scan",
+        "protocol",
+        "merge",
+        "filter",
+        "split",
+        "kfold",
+        "audit",
+        "report",
+        "pack",
+        "cache",
+        "text",
+        "merge-shards",
+    ),
     "Training": ("backbones", "margins", "probe", "init", "train", "sweep", "plot", "ensemble"),
     "Measuring": ("evaluate", "calibrate", "suspects"),
     "Using a model": (

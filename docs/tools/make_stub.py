@@ -39,6 +39,7 @@ def stub() -> str:
         result = inspect.signature(thing.run).return_annotation
         imports |= {(thing.__module__, thing.config_type.__name__), (thing.__module__, result)}
         imports |= {(thing.__module__, USUAL[name][1])} if name in USUAL else set()
+        imports |= {("eml.commands.sharded", "ShardResult")} if _is_sharded(thing) else set()
         parts += _overloads(name, thing, result)
     exported = ["__version__: str", *_exploded("__all__ = [", [f'"{name}"' for name in sorted(eml.__all__)], "]")]
     return "\n".join([HEAD, *_import_lines(imports), "", *exported, "", *parts, ""])
@@ -63,11 +64,18 @@ def _overloads(name: str, function: CommandFunction[Any], result: str) -> list[s
     config = [f"config: {function.config_type.__name__}", "/", "*", progress, *changes]
     lines = ["@overload", *_definition(name, config, result)]
     calls: list[tuple[dict[str, str], str]] = [*([USUAL[name]] if name in USUAL else []), ({}, result)]
+    if _is_sharded(function):
+        calls = [({"shards": "None", "shard": "None"}, result), ({"shards": "int"}, "ShardResult")]
     for types, returned in calls:
         fields = _parameters(function, types)
         parameters = [*fields, *([] if "*" in fields else ["*"]), progress, *others]
         lines += ["@overload", *_definition(name, parameters, returned)]
     return lines
+
+
+def _is_sharded(function: CommandFunction[Any]) -> bool:
+    """Return whether the command can do one shard of its work, whose result is another one."""
+    return "shards" in function.config_type.model_fields
 
 
 def _parameters(function: CommandFunction[Any], types: Mapping[str, str]) -> list[str]:
@@ -78,7 +86,7 @@ def _parameters(function: CommandFunction[Any], types: Mapping[str, str]) -> lis
     for name in names:
         if name not in function.arguments and "*" not in parameters:
             parameters.append("*")
-        default = "" if fields[name].is_required() else " = ..."
+        default = "" if fields[name].is_required() or types.get(name) == "int" else " = ..."
         parameters.append(f"{name}: {types.get(name) or type_text(fields[name].annotation)}{default}")
     return parameters
 

@@ -29,6 +29,7 @@ from eml.commands.base import (
     option_name,
     validated,
 )
+from eml.commands.sharded import ShardResult
 from eml.errors import ConfigError, EmlError, Problem
 from eml.storage.remote_path import is_url
 
@@ -126,14 +127,22 @@ def print_result(terminal: Terminal, result: CommandResult, *, as_json: bool) ->
     """Print the result on stdout; what was written and what follows on stderr."""
     from eml.cli.display import console
 
+    show: Callable[[Any], None] = _show_shard if isinstance(result, ShardResult) else terminal.show
     with stdout_may_close():
         if as_json:
             with console.results_hidden():
-                terminal.show(result)  # its warnings
+                show(result)  # its warnings
             console.print_json(result.to_dict())
         else:
-            terminal.show(result)
+            show(result)
     console.written(result.written, result.replaced, result.removed_files, result.next_command, result.later_commands)
+
+
+def _show_shard(result: ShardResult) -> None:
+    """Print which shard was made."""
+    from eml.cli.display import console
+
+    console.table("", *result.summary_table())
 
 
 def in_options(text: str, terminal: Terminal) -> str:

@@ -51,6 +51,7 @@ COMMANDS = (
         "suspects",
         "embed",
         "text",
+        "merge-shards",
         "export",
         "push",
         "upload",

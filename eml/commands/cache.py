@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -12,7 +12,6 @@ from pydantic import Field, model_validator
 from eml.commands.base import (
     Caller,
     Cell,
-    CommandConfig,
     CommandResult,
     Names,
     PathField,
@@ -29,13 +28,17 @@ from eml.commands.options import (
     PathSuffix,
     Plugins,
     Root,
+    ShardNumber,
+    Shards,
     StripPrefix,
     column_map,
 )
+from eml.commands.sharded import ShardedConfig, sharded
 from eml.errors import DataError
 from eml.images.image_size import ImageSize
 
 if TYPE_CHECKING:
+    from eml.images.cache import FillResult
     from eml.training.caches import TableCache
 
 CONFIG_SUFFIXES = (".yaml", ".yml")
@@ -43,7 +46,7 @@ OF_TABLE = ("side", "format", "quality", "interpolation", "folder", "root", *COL
 """Parameters for a table, which a training config says itself."""
 
 
-class FillCacheConfig(CommandConfig):
+class FillCacheConfig(ShardedConfig):
     """Keep images decoded and made smaller, so that a training reads them many times faster.
 
     For a training config: what its data.cache asks for (raw where it says nothing), as eml train does at its start.
@@ -82,6 +85,8 @@ class FillCacheConfig(CommandConfig):
     )
     prune: bool = Field(False, description="Afterwards, remove the other caches in the same folders.")
     clear: bool = Field(False, description="Make nothing, and remove all caches in the folders.")
+    shards: Shards = None
+    shard: ShardNumber = None
     plugins: Plugins = ()
 
     @property
@@ -97,6 +102,8 @@ class FillCacheConfig(CommandConfig):
         if not self.is_of_run and self.overrides:
             others = ", ".join(f"`{name}`" for name in OF_TABLE if name not in ("root", *COLUMN_MAP))
             raise ValueError(f"`overrides`: only for a config; for a table set {others}")
+        if self.shards is not None and self.clear:
+            raise ValueError("`clear`: removes whole caches; leave out `shards`")
         if self.quality is not None and self.format != "jpeg":
             raise ValueError('`quality` goes with `format="jpeg"`')
         return self
@@ -140,16 +147,22 @@ class FillCacheResult(CommandResult):
 
 
 @command(FillCacheConfig, arguments=("source",), name="cache")
+@sharded("cache")
 def fill_cache(config: FillCacheConfig, caller: Caller) -> FillCacheResult:
     """Fill the caches of a run or of a table, or remove them."""
-    requests = _of_run(config, caller) if config.is_of_run else [_of_table(config, caller)]
+    requests = requested_caches(config, caller)
     if config.clear:
-        removed = _remove(requests, caller, keep=False)
+        removed = remove_caches(requests, caller, keep=False)
         if not removed:
             caller.note(f"no cache in {', '.join(map(str, {request.folder: None for request in requests}))}")
         return FillCacheResult(caches=(), removed=removed)
     filled = tuple(_fill(request, caller, check=config.check) for request in requests)
-    return FillCacheResult(caches=filled, removed=_remove(requests, caller, keep=True) if config.prune else ())
+    return FillCacheResult(caches=filled, removed=remove_caches(requests, caller, keep=True) if config.prune else ())
+
+
+def requested_caches(config: FillCacheConfig, caller: Caller) -> list[TableCache]:
+    """Return the caches that a config asks for."""
+    return _of_run(config, caller) if config.is_of_run else [_of_table(config, caller)]
 
 
 def _of_run(config: FillCacheConfig, caller: Caller) -> list[TableCache]:
@@ -194,19 +207,31 @@ def _of_table(config: FillCacheConfig, caller: Caller) -> TableCache:
 
 
 def _fill(request: TableCache, caller: Caller, *, check: bool) -> FilledCache:
-    with ExitStack() as bar:  # there only while images are made: lines would be written into it
+    with shown_advance(caller, f"cache for {request.use}") as show:
+        filled = request.fill(caller.note, show, check=check)
+    return filled_cache(request, filled)
+
+
+@contextmanager
+def shown_advance(caller: Caller, description: str) -> Iterator[Callable[[int, int], None]]:
+    """Yield what shows a bar while images are made, and no longer: lines would be written into it."""
+    with ExitStack() as bar:
         done = 0
         advance: Callable[[int], None] | None = None
 
         def show(now: int, total: int) -> None:
             nonlocal done, advance
-            advance = advance or bar.enter_context(caller.progress(f"cache for {request.use}", total))
+            advance = advance or bar.enter_context(caller.progress(description, total))
             advance(now - done)
             done = now
             if now == total:
                 bar.close()
 
-        filled = request.fill(caller.note, show, check=check)
+        yield show
+
+
+def filled_cache(request: TableCache, filled: FillResult) -> FilledCache:
+    """Return the facts of a cache that is complete."""
     return FilledCache(
         use=request.use,
         settings=str(request.settings),
@@ -218,7 +243,7 @@ def _fill(request: TableCache, caller: Caller, *, check: bool) -> FilledCache:
     )
 
 
-def _remove(requests: Sequence[TableCache], caller: Caller, *, keep: bool) -> tuple[str, ...]:
+def remove_caches(requests: Sequence[TableCache], caller: Caller, *, keep: bool) -> tuple[str, ...]:
     """Remove the caches in the folders; keep: all but those of the requests."""
     from eml.images.cache import caches
     from eml.images.cache.store import remove

@@ -14,7 +14,6 @@ from pydantic import Field
 
 from eml.commands.base import (
     Caller,
-    CommandConfig,
     CommandResult,
     PathField,
     PathText,
@@ -37,6 +36,8 @@ from eml.commands.options import (
     PathSuffix,
     Plugins,
     Precision,
+    ShardNumber,
+    Shards,
     StripPrefix,
     UploadTo,
     Views,
@@ -46,6 +47,7 @@ from eml.commands.options import (
     note_workers,
     run_of_fold,
 )
+from eml.commands.sharded import ShardedConfig, sharded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
     from eml.inference.embeddings_output import EmbeddingsOutput
     from eml.inference.image_list import ImageList
     from eml.models.fingerprint import Fingerprint
+    from eml.progress import Report
 
 
 _OWN = {
@@ -64,11 +67,13 @@ _OWN = {
     "workers",
     "batch_size",
     "upload_to",
+    "shards",
+    "shard",
 }  # which mean something else to an index, or are as well left alone
 MOST_WORKERS = 16  # that are started unasked
 
 
-class EmbedConfig(CommandConfig):
+class EmbedConfig(ShardedConfig):
     """Compute the embeddings of images and write them to a file, with what is known of each image.
 
     Images that cannot be read are listed beside it, in X_errors.csv, and do not end the work. What is computed is kept:
@@ -128,6 +133,8 @@ class EmbedConfig(CommandConfig):
     device: Device = "auto"
     overwrite: Overwrite = False
     upload_to: UploadTo = None
+    shards: Shards = None
+    shard: ShardNumber = None
     plugins: Plugins = ()
 
 
@@ -181,6 +188,7 @@ class EmbedResult(CommandResult):
 
 
 @command(EmbedConfig, arguments=("checkpoint", "images"))
+@sharded("embed")
 def embed(config: EmbedConfig, caller: Caller) -> EmbedResult:
     """Embed the images and write the file."""
     from eml.distributed.processes import Processes
@@ -195,16 +203,17 @@ def embed(config: EmbedConfig, caller: Caller) -> EmbedResult:
     if here.first:
         note_workers(config.workers, caller)
     with caller.join(config.device, here) as processes:
-        images = processes.from_first(partial(_list, config, output, caller))
-        model = _load(config, processes)
+        images = processes.from_first(partial(list_named_images, config, output, caller.note))
+        model = load_for_embedding(config, str(processes.device(config.device)))
         for note in model.notes if processes.first else ():
             caller.note(note)
         with _kept(output, model, processes, caller) as store:
             embedded = _compute(config, model, images, processes, store, caller)
-            return processes.from_first(partial(_finish, config, output, images, embedded, caller))
+            return processes.from_first(partial(finish_embedding, config, output, images, embedded, caller))
 
 
-def _list(config: EmbedConfig, output: EmbeddingsOutput, caller: Caller) -> ImageList:
+def list_named_images(config: EmbedConfig, output: EmbeddingsOutput, report: Report) -> ImageList:
+    """List the images, and refuse to write over the table that lists them."""
     from eml.inference.image_list import list_images
 
     images = list_images(
@@ -212,21 +221,22 @@ def _list(config: EmbedConfig, output: EmbeddingsOutput, caller: Caller) -> Imag
         root=config.root,
         columns=column_map(config),
         class_level=class_level_of(config.class_level),
-        report=caller.note,
+        report=report,
     )
     if images.table is not None:
         output.check(overwrite=config.overwrite, inputs=images.table.inputs)
     return images
 
 
-def _load(config: EmbedConfig, processes: Processes) -> AnyModel:
+def load_for_embedding(config: EmbedConfig, device: str | None = None) -> AnyModel:
+    """Load the model. device: None for that of the config."""
     from eml.inference.any_model import load
 
     return load(
         run_of_fold(config.checkpoint, config.fold),
         weights=config.weights,
         image_size=config.image_size,
-        device=str(processes.device(config.device)),
+        device=device or config.device,
         precision=config.precision,
         tta=config.tta,
     )
@@ -281,10 +291,10 @@ def _workers(config: EmbedConfig, model: AnyModel, processes: Processes) -> int:
     return min(MOST_WORKERS, max(1, cores() // processes.local_world))
 
 
-def _finish(
+def finish_embedding(
     config: EmbedConfig, output: EmbeddingsOutput, images: ImageList, embedded: EmbeddedImages, caller: Caller
 ) -> EmbedResult:
-    """Write the files, and return what the first process has to tell."""
+    """Write the files, and return what there is to tell."""
     embedded.refuse_none(images)
     written, replaced, removed = output.write(
         embedded, images, command=caller.command or "eml embed", overwrite=config.overwrite, warn=caller.warn

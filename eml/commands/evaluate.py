@@ -11,7 +11,6 @@ from pydantic import Field, model_validator
 
 from eml.commands.base import (
     Caller,
-    CommandConfig,
     CommandResult,
     Counts,
     Names,
@@ -39,6 +38,8 @@ from eml.commands.options import (
     PathSuffix,
     Plugins,
     Precision,
+    ShardNumber,
+    Shards,
     StripPrefix,
     UnknownLabel,
     Views,
@@ -50,6 +51,7 @@ from eml.commands.options import (
     note_workers,
     run_of_fold,
 )
+from eml.commands.sharded import SHARD_OPTIONS, ShardedConfig, sharded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
     from eml.evaluation.evaluate import Evaluation
     from eml.evaluation.options import EvaluationOptions
     from eml.evaluation.runs import EvaluationResult, EvaluationResults
+    from eml.inference.embed import Stored
     from eml.reports.evaluation.projections import ProjectionName
 
 
@@ -66,7 +69,7 @@ CLASSES_OF_A_GOAL = 2
 """Classes whose share of all is the sharpest goal to propose: resamples of 40 classes support 0.02, hardly 0.01."""
 
 
-class EvaluateConfig(CommandConfig):
+class EvaluateConfig(ShardedConfig):
     """Measure retrieval by exact nearest neighbours: R@K, MAP@R, R-Precision, mAP, MRR, GAP.
 
     Each image is a query among all the others of its table (leave-one-out), or by the columns is_query and is_gallery
@@ -191,6 +194,8 @@ class EvaluateConfig(CommandConfig):
     batch_size: BatchSize = 64
     workers: Workers = 0
     device: Device = "auto"
+    shards: Shards = None
+    shard: ShardNumber = None
     plugins: Plugins = ()
 
     @model_validator(mode="after")
@@ -257,15 +262,21 @@ class EvaluateResult(CommandResult):
 
 
 @command(EvaluateConfig, arguments=("checkpoints",))
+@sharded("evaluate")
 def evaluate(config: EvaluateConfig, caller: Caller) -> EvaluateResult:
     """Evaluate every model on every table."""
+    return measure(config, caller)
+
+
+def measure(config: EvaluateConfig, caller: Caller, stored: Stored | None = None) -> EvaluateResult:
+    """Evaluate every model on every table. stored: embeddings that were computed before."""
     from eml.distributed.processes import Processes
     from eml.evaluation.outputs import result_folders
     from eml.evaluation.runs import evaluate_models
     from eml.reports.evaluation.projections import check_projection
     from eml.retrieval.device import computing_on
 
-    options = _options(config)
+    options = evaluation_options(config)
     with caller.checks():
         check_projection(config.map)
         options.check()  # before the processes meet
@@ -280,6 +291,7 @@ def evaluate(config: EvaluateConfig, caller: Caller) -> EvaluateResult:
             options,
             processes,
             write_page=_page_writer(caller, config.map) if config.report else None,
+            stored=stored,
             report=caller.note,
             progress=caller.progress,
         )
@@ -295,10 +307,11 @@ def evaluate(config: EvaluateConfig, caller: Caller) -> EvaluateResult:
     )
 
 
-def _options(config: EvaluateConfig) -> EvaluationOptions:
+def evaluation_options(config: EvaluateConfig) -> EvaluationOptions:
+    """Return the options of the config's evaluation."""
     from eml.evaluation.options import EvaluationOptions
 
-    own = {"report", "map", "fold", "plugins", *COLUMN_MAP}
+    own = {"report", "map", "fold", "plugins", *SHARD_OPTIONS, *COLUMN_MAP}
     fields = {name: getattr(config, name) for name in type(config).model_fields if name not in own}
     fields["checkpoints"] = tuple(run_of_fold(checkpoint, config.fold) for checkpoint in config.checkpoints)
     return EvaluationOptions(**fields, columns=column_map(config))

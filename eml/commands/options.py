@@ -173,6 +173,23 @@ Within = Annotated[
         description="A column, such as the category: a query is compared only with gallery images of its own value.",
     ),
 ]
+Shards = Annotated[
+    int | None,
+    Field(
+        ge=1,
+        le=100_000,
+        description="Do a part of the work: one of so many shards, which are cut by the images' names. Each may run on "
+        "a machine of its own; eml merge-shards joins them.",
+    ),
+]
+ShardNumber = Annotated[
+    int | None,
+    Field(
+        ge=0,
+        description="With `shards`: the one to do, from 0 on. Default: in an array of Slurm or an indexed job of "
+        "Kubernetes the number that it gives.",
+    ),
+]
 
 
 UploadTo = Annotated[

@@ -9,23 +9,28 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
-from eml.commands.base import Caller, CommandConfig, CommandResult, PathField, SummaryTable, command
+from eml.commands.base import Caller, CommandResult, PathField, SummaryTable, command
 from eml.commands.next_steps import REPORT_PAGE, split_command
 from eml.commands.options import (
     ClassLevelField,
     Overwrite,
+    ShardNumber,
+    Shards,
     UnknownLabel,
     class_level_of,
     note_workers,
     refuse_remote_out,
 )
+from eml.commands.sharded import ShardedConfig, sharded
 
 if TYPE_CHECKING:
+    from eml.dataset.scan_settings import ScanSettings
+    from eml.dataset.scanning.hashing import HashKind
     from eml.dataset.scanning.scan import FolderScan, ScanSummary
     from eml.dataset.table import Table
 
 
-class ScanConfig(CommandConfig):
+class ScanConfig(ShardedConfig):
     """List a folder's images in a table: class, size, format, hashes. Every file is read once and decoded to its end.
 
     Writes dataset_info.csv and dataset_errors.csv (the files that cannot be used, each with the reason). A scan that
@@ -50,6 +55,8 @@ class ScanConfig(CommandConfig):
     report: bool = Field(False, description="Also write data_report.html beside the table, as eml report does.")
     reread: bool = Field(False, description="Read all files again, also those unchanged since the last scan.")
     overwrite: Overwrite = False
+    shards: Shards = None
+    shard: ShardNumber = None
 
     @model_validator(mode="after")
     def _exact_hashes_are_hashes(self) -> Self:
@@ -91,44 +98,85 @@ class ScanResult(CommandResult):
         }
 
 
+@dataclass(frozen=True)
+class PreparedScan:
+    """A scan whose config is checked.
+
+    Attributes:
+        path: The table to write.
+        errors: The list of unusable files.
+        page: The report, which is written where it is asked for.
+        settings: Those of the labels, with what the last scan was told.
+        hash_kind: The perceptual hashes; None for none.
+    """
+
+    path: Path
+    errors: Path
+    page: Path
+    settings: ScanSettings
+    hash_kind: HashKind | None
+
+
 @command(ScanConfig, arguments=("dataset",))
+@sharded("scan")
 def scan(config: ScanConfig, caller: Caller) -> ScanResult:
     """Read every file of the folder and write the table."""
+    from eml.dataset.scanning.scan import scan_folder
+
+    prepared = prepare_scan(config, caller)
+    scanned = scan_folder(
+        config.dataset,
+        hashes=config.hashes,
+        hash_kind=prepared.hash_kind or "phash-luma256",
+        workers=config.workers,
+        progress=caller.progress,
+        table_path=prepared.path,
+        class_level=prepared.settings.class_level,
+        unknown_label=prepared.settings.unknown_label,
+        reread=config.reread,
+        report=caller.note,
+    )
+    return finish_scan(config, caller, prepared, scanned, caller.command)
+
+
+def prepare_scan(config: ScanConfig, caller: Caller) -> PreparedScan:
+    """Check what can be checked before the work."""
     from eml.dataset.scan_settings import ScanSettings
     from eml.dataset.scanning.listing import check_folder
-    from eml.dataset.scanning.scan import errors_path, scan_folder, summarise
-    from eml.dataset.sidecar import remove_outdated
-    from eml.dataset.table import Table, check_outputs, write_tables
-    from eml.dataset.unknown_label import unknown_label_hint, with_label_of_later
+    from eml.dataset.scanning.scan import errors_path
+    from eml.dataset.table import check_outputs
 
     refuse_remote_out(config.dataset, config.out, caller)
     check_folder(config.dataset)
     note_workers(config.workers, caller)
     path = _table_path(config)
     errors, page = errors_path(path), path.with_name(REPORT_PAGE)
-    check_outputs([path, errors, *([page] if config.report else [])], overwrite=config.overwrite)  # before the work
+    check_outputs([path, errors, *([page] if config.report else [])], overwrite=config.overwrite)
     requested = ScanSettings(class_level_of(config.class_level), config.unknown_label)
     settings = requested.completed(path, config.dataset, caller.note)
-    scanned = scan_folder(
-        config.dataset,
-        hashes=config.hashes,
-        hash_kind="phash-imagehash" if config.hash_exact else "phash-luma256",
-        workers=config.workers,
-        progress=caller.progress,
-        table_path=path,
-        class_level=settings.class_level,
-        unknown_label=settings.unknown_label,
-        reread=config.reread,
-        report=caller.note,
-    )
-    table = settings.label(Table(scanned.table, config.dataset, path), required=requested.unknown_label is not None)
+    kind: HashKind = "phash-imagehash" if config.hash_exact else "phash-luma256"
+    return PreparedScan(path, errors, page, settings, kind if config.hashes else None)
+
+
+def finish_scan(
+    config: ScanConfig, caller: Caller, prepared: PreparedScan, scanned: FolderScan, line: str | None
+) -> ScanResult:
+    """Write the table of a scanned folder. line: the command line, which its sidecar records."""
+    from eml.dataset.scanning.scan import summarise
+    from eml.dataset.sidecar import remove_outdated
+    from eml.dataset.table import Table, write_tables
+    from eml.dataset.unknown_label import unknown_label_hint, with_label_of_later
+
+    path, errors, page, settings = prepared.path, prepared.errors, prepared.page, prepared.settings
+    is_told = config.unknown_label is not None
+    table = settings.label(Table(scanned.table, config.dataset, path), required=is_told)
     table = with_label_of_later(table, path.parent, "filter", caller.note)
-    if hint := unknown_label_hint(table, caller.command):
+    if hint := unknown_label_hint(table, line):
         scanned.warnings.append(hint)
     source = path if config.out else config.dataset
     replaced = write_tables(
         {path: scanned.table, errors: scanned.errors},
-        command=caller.command or "eml scan",
+        command=line or "eml scan",
         root=config.dataset,
         overwrite=config.overwrite,
         notes=settings.of(table).notes,

@@ -29,7 +29,7 @@ from eml.evaluation.outputs import (
     stale_outputs,
 )
 from eml.evaluation.positives import refuse_without_positives
-from eml.evaluation.retrieval_set import build_retrieval_set
+from eml.evaluation.retrieval_set import RetrievalSet, build_retrieval_set
 from eml.evaluation.slices import Partition, check_columns, partition
 from eml.evaluation.texts.prepared import prepare_texts, refuse_without_tower, texts_of_file
 from eml.evaluation.trained_overlap import OverlapCounter
@@ -37,7 +37,7 @@ from eml.evaluation.whitening import Whitening, count_shared, learn_whitening, r
 from eml.files import write_json
 from eml.images.loading_team import kept_workers
 from eml.inference.any_model import AnyModel, load
-from eml.inference.embed import Batching
+from eml.inference.embed import Batching, Stored
 from eml.inference.embeddings_file import is_embeddings_file, read_embeddings, write_embeddings
 from eml.inference.load import is_backbone
 from eml.models.calibration import weights_digest
@@ -126,6 +126,7 @@ def evaluate_models(
     processes: Processes = SINGLE_PROCESS,
     *,
     write_page: Callable[[EvaluationResult], None] | None = None,
+    stored: Stored | None = None,
     report: Report = lambda line: None,
     progress: Progress = no_progress,
 ) -> EvaluationResults:
@@ -138,6 +139,7 @@ def evaluate_models(
         options: Models, tables and what to compute.
         processes: They share the images and all call this. The first one writes; in the others the results are empty.
         write_page: Writes the report of a result at `result.page`. It is called while the result has its embeddings.
+        stored: Embeddings that were computed before.
         report: Receives the lines about tables that are read or written.
         progress: Reports the images that are embedded or read.
 
@@ -150,15 +152,12 @@ def evaluate_models(
     """
     options.check()
     folders = result_folders(options)
-    tables = processes.after_first(lambda: [_read_table(options, path, report, progress) for path in options.data])
-    if options.unknown_label is None:
-        tables = [with_checkpoint_label(table, options.models, report) for table in tables]
-    own = options_by_table(options, tables, report) or [options]
+    tables, own = read_tables(options, processes, report, progress)
     fit, adapt_on = (
         _read_to_learn_from(source if options.needs_images else None, options, processes, report, progress)
         for source in (options.whiten, options.adapt_on)
     )
-    names = folder_names([table.path or table.root for table in tables]) or [NO_TABLE]
+    names = names_of(tables)
     places = {name: f"{name}{across_models(options)}" for name in names}
     written = [folder / place for folder in folders for place in places.values()]
     check_outputs(written, embeddings=options.save_embeddings, page=write_page is not None)
@@ -171,7 +170,12 @@ def evaluate_models(
     counter = OverlapCounter(report=report)
     of_images = [of_table.of_images_alone() for of_table in own]
     evaluate = partial(
-        _evaluate_on_tables, tables=tables, names=names, counter=counter, processes=processes, progress=progress
+        _evaluate_on_tables,
+        tables=tables,
+        names=names,
+        counter=counter,
+        batching=Batching(options.batch_size, options.workers, processes, stored),
+        progress=progress,
     )
     against, gallery = dict[str, Evaluation](), dict[str, Evaluation]()
     for name, evaluation in evaluate(options.against, of_images) if options.against else ():
@@ -203,6 +207,32 @@ def evaluate_models(
     return _compare_models(names, results, several=len(options.checkpoints) > 1)
 
 
+def read_tables(
+    options: EvaluationOptions, processes: Processes, report: Report, progress: Progress
+) -> tuple[list[Table], list[EvaluationOptions]]:
+    """Return the tables, and the options of each, which differ in what its protocol says; the options where none is."""
+    tables = processes.after_first(lambda: [_read_table(options, path, report, progress) for path in options.data])
+    if options.unknown_label is None:
+        tables = [with_checkpoint_label(table, options.models, report) for table in tables]
+    return tables, [*(options_by_table(options, tables, report) or [options])]
+
+
+def names_of(tables: Sequence[Table]) -> list[str]:
+    """Return the name of each table, that of its results' folder."""
+    return folder_names([table.path or table.root for table in tables]) or [NO_TABLE]
+
+
+def set_to_embed(table: Table, options: EvaluationOptions) -> RetrievalSet:
+    """Return the queries and the gallery of a table that its options ask for.
+
+    Raises:
+        DataError: A column is missing, or no query has a positive.
+    """
+    retrieval = build_retrieval_set(table.frame, table.name, unknown_label=table.unknown_label, **_columns(options))
+    refuse_without_positives(retrieval, table.name, **_columns(options))
+    return draw_queries(retrieval, options.queries)
+
+
 def _read_table(options: EvaluationOptions, path: Path, report: Report, progress: Progress) -> Table:
     """Read a table. Its images need not exist if all models are embeddings files; a report shows those that do."""
     columns = options.columns_of(path)
@@ -232,7 +262,7 @@ def _evaluate_on_tables(
     *,
     fit: Table | None = None,
     adapt_on: Table | None = None,
-    processes: Processes,
+    batching: Batching,
     progress: Progress,
 ) -> Iterator[tuple[str, Evaluation | None]]:
     """Yield the name of each table, and a model's evaluation on it. Only the first process reads embeddings files.
@@ -245,10 +275,10 @@ def _evaluate_on_tables(
         counter: Counts the images that the model was trained on.
         fit: The images to learn a whitening from.
         adapt_on: The labelled images for a cache.
-        processes: They share the images.
+        batching: Batch size, workers, the processes that share the images, and embeddings that are there.
         progress: Reports the images.
     """
-    options = own[0]
+    options, processes = own[0], batching.processes
     if is_embeddings_file(checkpoint):
         images: Sequence[Table | None] = tables or [None]
         for name, table, of_table in zip(names, images, own, strict=True):
@@ -265,13 +295,12 @@ def _evaluate_on_tables(
         for table, retrieval, of_table in zip(tables, retrievals, own, strict=True)
     ]
     retrievals = [draw_queries(retrieval, options.queries) for retrieval in retrievals]
-    model = _load(checkpoint, options, str(processes.device(options.device)))
+    model = load_for_evaluation(checkpoint, options, str(processes.device(options.device)))
     for note in model.notes if processes.first else ():
         counter.report(note)
     if any(texts is not None and texts.texts.needs_tower for texts in prepared):
         model.embed_text([])  # which says why it cannot, before any image is embedded
     weights = None if model.folder is None else weights_digest(model.folder)
-    batching = Batching(options.batch_size, options.workers, processes)
     whitening = None if fit is None else learn_whitening(model, fit, batching, progress)
     for name, table, retrieval, texts in zip(names, tables, retrievals, prepared, strict=True):
         with progress(f"embedding {name}", len(retrieval.frame)) as advance:
@@ -308,7 +337,8 @@ def _evaluate_file(name: str, table: Table | None, options: EvaluationOptions) -
     return replace(evaluation, whitening=whitening, texts=texts)
 
 
-def _load(checkpoint: str, options: EvaluationOptions, device: str) -> AnyModel:
+def load_for_evaluation(checkpoint: str, options: EvaluationOptions, device: str) -> AnyModel:
+    """Return a model as the options say."""
     own: dict[str, Any] = {"weights": options.weights} if is_backbone(checkpoint) else {}
     own |= {"image_size": options.image_size, "precision": options.precision, "tta": options.tta}
     return load(checkpoint, device=device, **own)

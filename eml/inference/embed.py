@@ -17,6 +17,9 @@ from eml.inference.any_model import AnyModel
 from eml.inference.images import table_images
 from eml.inference.model import Model
 
+Stored = Callable[[AnyModel, Table, pd.DataFrame], Tensor | None]
+"""(model, table, rows) → embeddings (N, D) that were computed before; None where these were not."""
+
 
 @dataclass(frozen=True)
 class Batching:
@@ -26,11 +29,13 @@ class Batching:
         batch_size: The number of images that a process computes at once.
         workers: The number of worker processes that load images, for each process; 0 loads them in the process itself.
         processes: The processes that share the batches. All of them call the function that embeds.
+        stored: Embeddings of tables that were computed before.
     """
 
     batch_size: int = 64
     workers: int = 0
     processes: Processes = SINGLE_PROCESS
+    stored: Stored | None = None
 
 
 def embed_table(
@@ -57,8 +62,13 @@ def embed_table(
     Raises:
         DataError: An image cannot be read.
     """
+    batching = batching or Batching()
+    if batching.stored is not None and (embeddings := batching.stored(model, table, frame)) is not None:
+        if progress is not None:
+            progress(len(frame))
+        return embeddings
     images = table_images(table, frame, model.preprocess, source=source)
-    return _embed(model, images, batching or Batching(), progress)
+    return _embed(model, images, batching, progress)
 
 
 def _embed(model: AnyModel, images: ImageDataset, batching: Batching, progress: Callable[[int], None] | None) -> Tensor:

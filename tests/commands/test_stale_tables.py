@@ -26,6 +26,7 @@ READ_NO_TABLE = {
     "push",
     "upload",
     "scan",
+    "merge-shards",
     "protocol",
     "plot",
     "suspects",

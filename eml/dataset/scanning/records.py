@@ -67,9 +67,13 @@ class ScanRecords:
 
     def settled(self, positions: Iterable[int]) -> Iterator[FileRecord]:
         """Yield the records that a later scan may use again while the file's time and size are unchanged."""
+        return self.all(position for position in positions if self._mtime[position] != UNSETTLED)
+
+    def all(self, positions: Iterable[int]) -> Iterator[FileRecord]:
+        """Yield the records of these files, of those that have one."""
         kinds = list(self._kinds)
         for position in positions:
-            if self._state[position] == _UNREAD or self._mtime[position] == UNSETTLED:
+            if self._state[position] == _UNREAD:
                 continue
             record = FileRecord(self.files[position], self._mtime[position], self._bytes[position])
             if problem := self._problems.get(position):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from eml.dataset.scanning.class_level import FIRST, ClassLevel, class_of, describe_levels
 from eml.dataset.scanning.hashing import HashKind
-from eml.dataset.scanning.listing import FileProblem, list_files
+from eml.dataset.scanning.listing import FileProblem, Listing, list_files
 from eml.dataset.scanning.packed_listing import add_columns
 from eml.dataset.scanning.records import COLUMNS as COLUMNS
 from eml.dataset.scanning.records import ScanRecords
@@ -127,6 +127,24 @@ def scan_folder(
         reread=reread,
         report=report,
     )
+    return folder_scan(root, listing, records, class_level, unknown_label, report, cached=len(listing.files) - read)
+
+
+def folder_scan(
+    root: Path,
+    listing: Listing,
+    records: ScanRecords,
+    class_level: ClassLevel | None,
+    unknown_label: str | None,
+    report: Report,
+    *,
+    cached: int = 0,
+) -> FolderScan:
+    """Return the scan of a folder whose files have all been read, as `scan_folder` does.
+
+    listing: The folder's files. records: Of all of them. cached: How many were not read now.
+    """
+    level = class_level or FIRST
     problems = sorted(listing.problems + records.problems())
     table = records.table(level, listing.packed.labels)
     if table.empty:
@@ -142,7 +160,7 @@ def scan_folder(
             report(levels)
         elif not _look_like_splits(table["label"]) and table["label"].nunique() > 1:
             warnings.insert(0, f"{levels}. To choose, run: eml scan {shlex.quote(str(root))} --class-level N")
-    return FolderScan(root, table, errors, warnings, len(listing.files) - read)
+    return FolderScan(root, table, errors, warnings, cached)
 
 
 def read_images(
@@ -162,15 +180,34 @@ def read_images(
     """
     records = ScanRecords(files, hash_kind)
     cache = ScanCache(table_path, root, hash_kind, report) if table_path else None
-    if cache and not reread:
-        with _shown(progress, "comparing", len(files)) as advance:
-            hits = cache.load(records, advance)
-        for line in _cache_lines(hits, len(files)):
-            report(line)
-    read = _read(root, records, cache, workers, progress)
-    if cache and any(records.is_image(position) for position in range(len(files))):
+    read = read_missing(root, records, cache, workers=workers, progress=progress, reread=reread, report=report)
+    if cache and has_image(records):
         cache.finish(records, read=read)
     return records, read
+
+
+def has_image(records: ScanRecords) -> bool:
+    """Return whether a file is a usable image; the records of a folder without one are not kept."""
+    return any(records.is_image(position) for position in range(len(records.files)))
+
+
+def read_missing(
+    root: Path,
+    records: ScanRecords,
+    cache: ScanCache | None,
+    *,
+    workers: int | None = None,
+    progress: Progress | None = None,
+    reread: bool = False,
+    report: Report = lambda line: None,
+) -> int:
+    """Complete the records of their files by those of the cache, then by reading; return the number of files read."""
+    if cache and not reread:
+        with _shown(progress, "comparing", len(records.files)) as advance:
+            hits = cache.load(records, advance)
+        for line in _cache_lines(hits, len(records.files)):
+            report(line)
+    return _read(root, records, cache, workers, progress)
 
 
 def _read(

@@ -89,16 +89,27 @@ class ScanCache:
         root: The folder of the images.
         hash_kind: The hash of the scan.
         report: Receives a line where records cannot be used.
+        shard: The file with the records of some of the files, and the folder of those of a stopped scan of them, in
+            place of the usual ones, whose records are then used too. Such a file has the records of all its files.
     """
 
-    def __init__(self, table: Path, root: Path, hash_kind: HashKind | None, report: Callable[[str], None]) -> None:
-        self.whole = table.with_name(f".{table.name}.eml-scan")
-        self.parts = table.with_name(f".{table.name}.eml-scan.parts")
+    def __init__(
+        self,
+        table: Path,
+        root: Path,
+        hash_kind: HashKind | None,
+        report: Callable[[str], None],
+        *,
+        shard: tuple[Path, Path] | None = None,
+    ) -> None:
+        own = table.with_name(f".{table.name}.eml-scan")
+        self.whole, self.parts = shard or (own, table.with_name(f"{own.name}.parts"))
+        self._others = [own] if shard else []
         self._root, self._report = root, report
         self._settings = {
             "root": from_folder(root, table.parent),
             "hash_kind": hash_kind,
-            "reader": _reader(hash_kind),
+            "reader": reader_versions(hash_kind),
         }
         self._current = False  # whether `whole` has just the records it should have
 
@@ -106,8 +117,9 @@ class ScanCache:
         """Put the records of unchanged files into `records`; `advance` is called with the number of records checked."""
         parts = sorted(self.parts.glob("[!.]*"), reverse=True) if self.parts.is_dir() else []
         resumed, _ = self._load(parts, records, advance)  # first, since they are newer
-        unchanged, total = self._load([self.whole] if self.whole.is_file() else [], records, advance)
-        self._current = resumed == 0 and 0 < unchanged == total
+        wholes = [path for path in (self.whole, *self._others) if path.is_file()]
+        unchanged, total = self._load(wholes, records, advance)
+        self._current = not self._others and resumed == 0 and 0 < unchanged == total
         return CacheHits(unchanged, resumed)
 
     def add(self, records: ScanRecords, positions: Sequence[int]) -> None:
@@ -119,9 +131,29 @@ class ScanCache:
     def finish(self, records: ScanRecords, *, read: int) -> None:
         """Write the records of all files (read: the number that were not loaded), and remove the parts."""
         if read or not self._current:
+            kept = records.all if self._others else records.settled
             with whole_file(self.whole) as temporary:
-                self._write(temporary, records.settled(range(len(records.files))))
+                self._write(temporary, kept(range(len(records.files))))
         shutil.rmtree(self.parts, ignore_errors=True)
+
+    def load_shard(self, path: Path, records: ScanRecords) -> int:
+        """Put the records of a shard's file into `records`, whether its files have changed since or not.
+
+        Returns:
+            The number of records.
+
+        Raises:
+            ValueError: The file is damaged, or of another scan.
+        """
+        count, position = 0, 0
+        for line in self._lines(path):
+            for values in line:
+                position = bisect_left(records.files, values[0], position)
+                if position == len(records.files) or records.files[position] != values[0]:
+                    raise ValueError("it holds the record of a file that is not there")
+                records.put(position, _from_json(values))
+            count += len(line)
+        return count
 
     def _write(self, path: Path, records: Iterator[FileRecord]) -> None:
         with path.open("w", encoding="ascii") as file:
@@ -211,7 +243,7 @@ def _from_json(values: _Record) -> FileRecord:
     return FileRecord(**facts)
 
 
-def _reader(hash_kind: HashKind | None) -> list[str]:
+def reader_versions(hash_kind: HashKind | None) -> list[str]:
     """Return the versions that a record depends on; under others the same file might give another record."""
     packages = ["pillow", "imagehash"] if hash_kind == "phash-imagehash" else ["pillow"]
     return [*(f"{name} {version(name)}" for name in packages), f"reader {VERSION}"]

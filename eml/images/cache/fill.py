@@ -57,6 +57,7 @@ def fill(
     report: Report = lambda line: None,
     advance: Advance = lambda done, total: None,
     check: bool = False,
+    path: Path | None = None,
 ) -> FillResult:
     """Add the missing and changed images of these files to their cache, and return its images.
 
@@ -70,33 +71,53 @@ def fill(
         report: Receives lines for the user.
         advance: Receives the progress.
         check: First compare all stored images with their checksums.
+        path: The cache's own folder, where it is not that of the settings in `folder`.
 
     Raises:
         DataError: Images cannot be read (at most 20 are named); the others are stored.
         OutputError: There is not enough room.
     """
-    store, started = CacheStore(folder, settings), time.monotonic()
-    rows = _CachedRows(files, _keys(files, folder), _states(files))
-    added = renewed = size = 0
+    store, started = CacheStore(folder, settings, path), time.monotonic()
+    rows = cached_rows(files, folder)
+
+    def add_missing() -> tuple[int, int, int]:
+        return _add_missing(store, rows, report, advance)
+
+    added, renewed, size = added_to(store, rows, add_missing, report, check=check)
     entries = store.entries() if store.exists() else np.zeros(0, ENTRY)
-    if check or not rows.current(entries).all():
-        _begin(store)
-        with store.locked(report):
-            if lost := store.mend(thorough=check):
-                report(f"warning: {store.path}: {lost:,} images are damaged or cut off, and are stored again")
-            added, renewed, size = _add_missing(store, rows, report, advance)
-        entries = store.entries()
-        if (unused := _unused_bytes(entries)) > WORTH_REPORTING:
-            report(
-                f"cache: {unused / MIB:,.0f} MiB of {store.path} belong to images that have changed since; to free "
-                "them, run eml cache --clear, then fill the cache again"
-            )
+    if (added or renewed) and (unused := _unused_bytes(entries)) > WORTH_REPORTING:
+        report(
+            f"cache: {unused / MIB:,.0f} MiB of {store.path} belong to images that have changed since; to free "
+            "them, run eml cache --clear, then fill the cache again"
+        )
     source = CachedSource(store.data, entries[rows.places(entries)], jpeg=settings.format == "jpeg")
     return FillResult(source, added, renewed, size, time.monotonic() - started)
 
 
+def added_to(
+    store: CacheStore, rows: "CachedRows", add: Callable[[], tuple[int, int, int]], report: Report, *, check: bool
+) -> tuple[int, int, int]:
+    """Call `add` while the store is locked and whole, where it lacks images of the rows; return what it returns.
+
+    check: first compare all stored images with their checksums.
+    """
+    entries = store.entries() if store.exists() else np.zeros(0, ENTRY)
+    if not check and rows.current(entries).all():
+        return 0, 0, 0
+    _begin(store)
+    with store.locked(report):
+        if lost := store.mend(thorough=check):
+            report(f"warning: {store.path}: {lost:,} images are damaged or cut off, and are stored again")
+        return add()
+
+
+def cached_rows(files: FileSource, folder: Path) -> "CachedRows":
+    """Return rows of images with their keys in a folder of caches, and the files' sizes and times."""
+    return CachedRows(files, _keys(files, folder), _states(files))
+
+
 @dataclass(frozen=True)
-class _CachedRows:
+class CachedRows:
     """N rows. keys: (N,) uint64, digests of path and box. states: (N, 2) the file's bytes and time (ns)."""
 
     files: FileSource
@@ -118,6 +139,11 @@ class _CachedRows:
         stored = entries[places]
         same = (stored["bytes"] == self.states[:, 0]) & (stored["mtime_ns"] == self.states[:, 1])
         return np.asarray((places >= 0) & same)
+
+    def missing(self, entries: Entries) -> NDArray[np.int64]:
+        """Return the rows whose images are to be stored, of several with one key the first, (n,)."""
+        rows = np.flatnonzero(~self.current(entries))
+        return rows[np.sort(np.unique(self.keys[rows], return_index=True)[1])]
 
 
 def _keys(files: FileSource, folder: Path) -> NDArray[np.uint64]:
@@ -194,11 +220,10 @@ class _EncodedImage:
     shape: tuple[int, ...]
 
 
-def _add_missing(store: CacheStore, requested: _CachedRows, report: Report, advance: Advance) -> tuple[int, int, int]:
+def _add_missing(store: CacheStore, requested: CachedRows, report: Report, advance: Advance) -> tuple[int, int, int]:
     """Add missing and changed images; return how many were added, how many only have a new time, and the bytes."""
     entries = store.entries()
-    rows = np.flatnonzero(~requested.current(entries))
-    rows = rows[np.sort(np.unique(requested.keys[rows], return_index=True)[1])]
+    rows = requested.missing(entries)
     places = requested.places(entries)
 
     def encode(row: int) -> _EncodedImage | DataError:

@@ -61,9 +61,10 @@ POLL_SECONDS = 0.2  # between two attempts to lock the cache
 class CacheStore:
     """The cache for some settings in a folder of caches."""
 
-    def __init__(self, folder: Path, settings: CacheSettings) -> None:
+    def __init__(self, folder: Path, settings: CacheSettings, path: Path | None = None) -> None:
+        """Name the cache. path: its own folder, where it is not that of the settings in `folder`."""
         self.folder, self.settings = folder, settings
-        self.path = folder / settings.name
+        self.path = path or folder / settings.name
         self.data, self.index, self.header = (self.path / name for name in ("data.bin", "index.bin", "header.json"))
 
     def exists(self) -> bool:
@@ -131,6 +132,12 @@ class CacheStore:
                 temporary.write_bytes(_block(entries[good]))
         return lost
 
+    def read(self, entry: Any) -> bytes | None:
+        """Return an entry's stored bytes; None where they do not have the checksum with which they were written."""
+        with self.data.open("rb") as file:
+            data = _bytes_at(file, entry)
+        return data if zlib.crc32(data) == entry["crc"] else None
+
     def _differ(self, entries: Entries) -> NDArray[np.bool_]:
         """Return which entries' bytes do not have the checksum with which they were written, (M,)."""
         with self.data.open("rb") if len(entries) else open(os.devnull, "rb") as file:  # noqa: PTH123 - no Path
@@ -159,10 +166,15 @@ class CacheStore:
 
 
 class CacheWriter:
-    """Appends to a store; the caller holds its lock. Images that are not committed when the process dies are lost."""
+    """Appends to a store; the caller holds its lock. Images that are not committed when the process dies are lost.
 
-    def __init__(self, store: CacheStore) -> None:
-        self.store = store
+    Args:
+        store: The store.
+        seconds: Images are committed after so many seconds at the latest.
+    """
+
+    def __init__(self, store: CacheStore, seconds: float = COMMIT_SECONDS) -> None:
+        self.store, self._seconds = store, seconds
         self.count = self.bytes = 0
         self._pending: list[tuple[Any, ...]] = []
 
@@ -206,7 +218,7 @@ class CacheWriter:
 
     def _enter(self, key: int, state: tuple[int, int], content: bytes, place: tuple[Any, ...]) -> None:
         self._pending.append((key, *state, content, *place))
-        if self._end - self._began[0] >= COMMIT_BYTES or time.monotonic() - self._began[1] >= COMMIT_SECONDS:
+        if self._end - self._began[0] >= COMMIT_BYTES or time.monotonic() - self._began[1] >= self._seconds:
             self.commit()
 
     def commit(self) -> None:

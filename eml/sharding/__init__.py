@@ -1,0 +1,1 @@
+"""Work that is cut into shards, each done anywhere and at any time, and merged to the same bytes."""
