@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class MergeShardsConfig(CommandConfig):
-    """Join the shards of eml scan, embed, cache or evaluate to what the command writes, once all of them are done.
+    """Join the shards of eml scan, embed, cache, evaluate or pack to what the command writes, once all are done.
 
     The bytes are the same for any number of shards, in whichever order, on how many machines and how often they were
     made. Each shard that is missing, or not of the options and images of the others, is named with the command that

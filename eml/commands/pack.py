@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from eml.commands.base import Caller, CommandConfig, CommandResult, PathField, SummaryTable, command
+from eml.commands.base import Caller, CommandResult, PathField, SummaryTable, command
 from eml.commands.next_steps import split_command
 from eml.commands.options import (
     ClassLevelField,
@@ -20,13 +20,18 @@ from eml.commands.options import (
     PathPrefix,
     PathSuffix,
     Root,
+    ShardNumber,
+    Shards,
     StripPrefix,
     UnknownLabel,
     read_source,
 )
+from eml.commands.sharded import ShardedConfig, sharded
 from eml.errors import OutputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from eml.dataset.packing.pack import PackedShard, PackWork
     from eml.dataset.packing.plan import PackPlan
     from eml.dataset.table import Table
@@ -54,7 +59,7 @@ def _checked_size(text: str) -> str:
     return text
 
 
-class PackConfig(CommandConfig):
+class PackConfig(ShardedConfig):
     """Pack images into few large files of Parquet or tar, which every command reads in place.
 
     Writes OUT/data/train-00000-of-00010.parquet (or .tar) and so on, a table of the images inside with all columns of
@@ -86,6 +91,8 @@ class PackConfig(CommandConfig):
     path_suffix: PathSuffix = None
     match_names: MatchNames = False
     overwrite: bool = Field(False, description="Replace what an earlier pack wrote to the folder.")
+    shards: Shards = None
+    shard: ShardNumber = None
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -133,8 +140,20 @@ class PackResult(CommandResult):
 
 
 @command(PackConfig, arguments=("dataset", "out"))
+@sharded("pack")
 def pack(config: PackConfig, caller: Caller) -> PackResult:
     """Pack the images of a table."""
+    from eml.dataset.packing.pack import packed_already
+
+    work, replace = prepare_pack(config, caller)
+    if (shards := packed_already(work.plan, config.out)) is not None:
+        return finish_pack(config, work, shards, len(shards), None, caller, replace=replace)
+    shards, resumed = write_files(work, range(len(work.plan.shards)), caller)
+    return finish_pack(config, work, shards, resumed, caller.command or "eml pack", caller, replace=replace)
+
+
+def prepare_pack(config: PackConfig, caller: Caller) -> tuple[PackWork, bool]:
+    """Return the planned work, and whether it replaces what an earlier pack wrote; check all that can be checked."""
     from eml.dataset.packing.pack import PackWork, check_place, packed_already
     from eml.dataset.packing.plan import plan_pack
     from eml.files import refuse_file_name, unwritable
@@ -146,38 +165,54 @@ def pack(config: PackConfig, caller: Caller) -> PackResult:
     plan = plan_pack(table, config.format, parse_bytes(config.shard_size), split)
     for line in _notes(plan):
         caller.note(line)
-    if (shards := packed_already(plan, config.out)) is not None:
-        caller.note(f"{config.out}: holds just these images already; nothing is written")
-        return _result(config, plan, shards, len(shards), ())
+    work = PackWork(plan, config.out, leave_out=config.leave_out)
+    if packed_already(plan, config.out) is not None:
+        return work, False
     replace = check_place(config.out, table.source, overwrite=config.overwrite)
     if obstacle := unwritable(config.out.parent):
         raise OutputError(f"{obstacle}. Give another `out`", code="not-writable", parameter="out")
-    work = PackWork(plan, config.out, leave_out=config.leave_out)
-    shards, resumed = _write(work, caller)
-    written = work.finish(shards, caller.command or "eml pack", replace=replace)
+    return work, replace
+
+
+def finish_pack(
+    config: PackConfig,
+    work: PackWork,
+    shards: list[PackedShard],
+    resumed: int,
+    line: str | None,
+    caller: Caller,
+    *,
+    replace: bool,
+) -> PackResult:
+    """Put the packed files in their place. line: the command line to record; None: they are there already."""
+    if line is None:
+        caller.note(f"{config.out}: holds just these images already; nothing is written")
+        return _result(config, work.plan, shards, resumed, ())
+    written = work.finish(shards, line, replace=replace)
     if count := sum(len(shard.left_out) for shard in shards):
         caller.warn(f"{count:,} images cannot be read and were left out: see {config.out / 'pack_errors.csv'}")
-    return _result(config, plan, shards, resumed, tuple(written))
+    return _result(config, work.plan, shards, resumed, tuple(written))
 
 
-def _write(work: PackWork, caller: Caller) -> tuple[list[PackedShard], int]:
-    """Write the packed files that are not there yet; return all, and the number of those that were."""
+def write_files(work: PackWork, numbers: Sequence[int], caller: Caller) -> tuple[list[PackedShard], int]:
+    """Write those of the packed files that are not there yet; return all, and the number of those that were."""
     from eml.dataset.packing.pack import check_room
     from eml.errors import Interrupted
 
     work.begin()
     check_room(work)
     shards, resumed = [], 0
+    images = sum(last - first for first, last in (work.plan.shards[number] for number in numbers))
     try:
-        with caller.progress("packing", len(work.plan.names)) as advance:
-            for number in range(len(work.plan.shards)):
+        with caller.progress("packing", images) as advance:
+            for number in numbers:
                 shard = work.done(number)
                 if shard is not None:
                     resumed += 1
                     advance(shard.images + len(shard.left_out))
                 shards.append(shard or work.write(number, advance))
     except KeyboardInterrupt as error:
-        text = f"interrupted: {len(shards):,} of {len(work.plan.shards):,} files are packed. Run the same command to "
+        text = f"interrupted: {len(shards):,} of {len(numbers):,} files are packed. Run the same command to "
         raise Interrupted(text + "go on") from error
     if resumed:
         caller.note(f"{resumed:,} of {len(shards):,} files were packed by an earlier run that was stopped")

@@ -26,7 +26,7 @@ from eml.sharding.folder import ShardFolder
 from eml.sharding.marker import Marker, Task
 from eml.sharding.shard import WorkShard
 
-COMMANDS = ("scan", "embed", "cache", "evaluate")
+COMMANDS = ("scan", "embed", "cache", "evaluate", "pack")
 """The commands that have a job, by which `job_of` finds it."""
 
 MOST_NAMED = 20  # shards that an error names
