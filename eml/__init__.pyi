@@ -343,8 +343,32 @@ def pack(
     path_suffix: str | None = ...,
     match_names: bool = ...,
     overwrite: bool = ...,
+    shards: None = ...,
+    shard: None = ...,
     progress: Progress | bool | None = None,
 ) -> PackResult: ...
+@overload
+def pack(
+    dataset: str | Path,
+    out: str | Path,
+    *,
+    format: Literal["parquet", "tar"] = ...,
+    shard_size: str = ...,
+    leave_out: bool = ...,
+    class_level: str | int | None = ...,
+    unknown_label: str | None = ...,
+    root: str | Path | None = ...,
+    file_column: str | None = ...,
+    label_column: str | None = ...,
+    strip_prefix: str | None = ...,
+    path_prefix: str | None = ...,
+    path_suffix: str | None = ...,
+    match_names: bool = ...,
+    overwrite: bool = ...,
+    shards: int,
+    shard: int | None = ...,
+    progress: Progress | bool | None = None,
+) -> ShardResult: ...
 @overload
 def backbones(
     config: BackbonesConfig,
@@ -812,6 +836,7 @@ def embed(
     workers: int | None = ...,
     device: str = ...,
     overwrite: bool = ...,
+    upload_to: str | Path | None = ...,
     shards: int,
     shard: int | None = ...,
     plugins: str | Sequence[str] = ...,

@@ -28,6 +28,10 @@ class ShardedConfig(CommandConfig):
             raise ValueError("`shard` needs `shards`, how many there are")
         if shard is not None and shards is not None and shard >= shards:
             raise ValueError(f"`shard` must be below `shards`: 0 to {shards - 1}, got {shard}")
+        if shards is not None and getattr(self, "upload_to", None) is not None:
+            raise ValueError(
+                "`upload_to` copies a whole result: leave it out, and run eml upload after eml merge-shards"
+            )
         return self
 
 

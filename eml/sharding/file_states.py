@@ -8,6 +8,8 @@ from hashlib import blake2b
 from pathlib import Path
 
 from eml.images.packed.members import member_state
+from eml.storage import RemotePath
+from eml.storage.listing import states_of
 
 _CLOCK_TICK = 2_000_000_000  # ns; the coarsest clock of a file system, FAT's
 
@@ -19,7 +21,7 @@ class ListedFiles:
     Attributes:
         rows: Images, or boxes of them.
         names: Digest of their names, boxes and order.
-        states: Digest of the files' sizes and times.
+        states: Digest of the files' sizes and times; of remote objects, of their sizes and versions.
         settled: Whether an equal size and time later prove a file unchanged: none was written within two seconds of
             now, in which it may be written again within the same tick of a clock.
     """
@@ -41,12 +43,17 @@ def listed_files(root: Path, names: Sequence[str], details: Sequence[object] = (
     listing, states, settled = blake2b(digest_size=16), blake2b(digest_size=16), True
     seen: set[str] = set()
     now = time.time_ns()
+    objects = states_of(root, dict.fromkeys(names)) if isinstance(root, RemotePath) else None
     for place, name in enumerate(names):
         key = name.encode("utf-8", "surrogatepass")
         listing.update(key + b"\0" + (repr(details[place]).encode() if details else b"") + b"\n")
         if name in seen:
             continue
         seen.add(name)
+        if objects is not None:
+            info = objects.get(name)
+            states.update(key + (b"\0-\n" if info is None else f"\0{info.bytes},{info.token}\n".encode()))
+            continue
         size, changed = state_of(root, name)
         states.update(key + b"\0%d,%d\n" % (size, changed))
         settled = settled and abs(now - changed) > _CLOCK_TICK

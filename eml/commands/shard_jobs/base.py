@@ -14,6 +14,7 @@ from eml.dataset.sidecar import from_folder
 from eml.files import real_path
 from eml.sharding.jobs import ShardJob, ShardWork
 from eml.sharding.marker import PATH, TYPED
+from eml.storage import is_remote, is_url
 
 
 class CommandJob(ShardJob[Caller]):
@@ -61,6 +62,8 @@ class CommandJob(ShardJob[Caller]):
 def _as_json(value: Any, folder: Path, *, may_be_path: bool) -> Any:
     if isinstance(value, tuple | list):
         return [_as_json(part, folder, may_be_path=may_be_path) for part in value]
+    if is_remote(value) or (may_be_path and is_url(value)):
+        return {PATH: str(value), TYPED: str(value)}
     if isinstance(value, Path) or (may_be_path and isinstance(value, str) and Path(value).exists()):
         return {PATH: from_folder(Path(value), folder), TYPED: str(value)}
     return value
@@ -71,5 +74,7 @@ def _from_json(value: Any, folder: Path) -> Any:
         return [_from_json(part, folder) for part in value]
     if not isinstance(value, dict):
         return value
+    if is_url(value.get(PATH)):
+        return str(value[PATH])
     path, typed = Path(os.path.normpath(folder / str(value.get(PATH)))), Path(str(value.get(TYPED)))
     return str(typed if real_path(typed) == real_path(path) else path)
