@@ -1,12 +1,17 @@
 """What is served, and by what: an index by its model or by a proven export, a model by name."""
 
+import asyncio
+import shutil
 from pathlib import Path
 
 import pytest
 
+import eml
 from eml.errors import CheckpointError, ConfigError
+from eml.serving.engine import ServingEngine
 from eml.serving.opening import open_served
-from tests.serving.shop_server import build_shop
+from tests.indexing.shop import draw
+from tests.serving.shop_server import build_shop, served
 
 
 @pytest.fixture(scope="module")
@@ -30,3 +35,26 @@ def test_an_export_that_must_be_there_and_is_not_is_an_error_that_says_how_to_ma
 def test_a_model_for_queries_needs_an_index(shop: Path) -> None:
     with pytest.raises(ConfigError, match="is no index, and `model` is what embeds the queries of one"):
         open_served(shop / "model", "timm:test_resnet", "cpu", onnx=None)
+
+
+@pytest.mark.wide
+def test_a_proven_export_beside_an_index_embeds_its_queries_and_its_own_model_what_is_added(
+    shop: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("onnxruntime")
+    copy = Path(shutil.copytree(shop, tmp_path / "shop.index"))
+    photos = draw(tmp_path / "photos", per_class=4)
+    eml.export(copy / "model", tmp_path / "made.onnx", prove_on=photos, prove_images=8)
+    shutil.copy(tmp_path / "made.onnx", copy / "model.onnx")
+    engine = ServingEngine.open(copy, device="cpu")
+    plain = ServingEngine.open(copy, device="cpu", onnx=False)
+    assert (engine.facts.runtime, plain.facts.runtime) == ("onnxruntime", "torch")
+    query = served("mug", 7)
+    first, second = (asyncio.run(one.search([query], k=5)).items[0].neighbours for one in (engine, plain))
+    assert [found.cosine for found in first] == pytest.approx([found.cosine for found in second], abs=1e-5)
+    new = served("lamp", 1)
+    reply = asyncio.run(engine.add([new], "lamp"))
+    assert reply.model == plain.facts.fingerprint != engine.facts.fingerprint
+    assert asyncio.run(engine.search([new], k=1)).items[0].neighbours[0].label == "lamp"
+    for one in (engine, plain):
+        asyncio.run(one.close())
