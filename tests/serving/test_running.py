@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -119,11 +120,12 @@ def test_the_command_says_how_to_ask_and_ends_when_what_is_queued_is_answered(tm
 
 @pytest.mark.wide
 def test_a_second_signal_ends_the_server_at_once_with_130(tmp_path: Path) -> None:
-    server = Served("timm:test_resnet", "--seconds", "60")
     import httpx
 
+    server = Served(str(build_shop(tmp_path)), "--seconds", "60")
+
     def ask() -> None:
-        with pytest.raises(httpx.HTTPError):
+        with suppress(httpx.HTTPError):  # it is cut off, or refused
             httpx.post(f"{server.address}/v1/embeddings", content=slow(), headers={"Content-Type": "image/png"})
 
     def slow() -> Any:
