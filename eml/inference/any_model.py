@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from eml.errors import ConfigError
+from eml.errors import CheckpointError, ConfigError
 from eml.inference.exported.names import is_exported
+from eml.storage import is_url
 
 if TYPE_CHECKING:
     from eml.images.image_size import Size
@@ -38,7 +39,8 @@ def load(
             open_clip:ARCH/PRETRAINED for a network of images and texts (`Model.embed_text`). Several of them, or the
             folder of a cross-validation, which stands for the runs of its folds, become one model: embeddings beside
             each other, equally weighted. Or a file of `eml export`, such as model.onnx, which is run without torch: an
-            `ExportedModel`, whose file says all that follows.
+            `ExportedModel`, whose file says all that follows. Or the address of a run or checkpoint that `eml upload`
+            copied, such as s3://bucket/runs/1, which is fetched unless it was before.
         weights: For timm:NAME and open_clip:…: pretrained, none (random), or a weights file. A checkpoint has its own.
         image_size: Side that images are resized to (pixels), or (height, width); the model's own by default. A larger
             one than in training can be better (Touvron 2019, arXiv:1906.06423). Most convolutional networks take any,
@@ -62,6 +64,8 @@ def load(
         from eml.config import load_plugins
 
         load_plugins([plugins] if isinstance(plugins, str) else [os.fspath(plugin) for plugin in plugins])
+    if is_url(checkpoint):
+        checkpoint = _fetched(str(checkpoint))
     if isinstance(checkpoint, str | os.PathLike) and is_exported(checkpoint):
         from eml.inference.exported.loading import load_exported
 
@@ -80,6 +84,26 @@ def load(
         )
         raise ConfigError(text, code="missing-package", parameter="checkpoint") from error
     return load_network(checkpoint, weights=weights, image_size=image_size, device=device, precision=precision, tta=tta)
+
+
+def _fetched(address: str) -> Path:
+    """Return the local folder of a copy that `eml upload` made.
+
+    Raises:
+        CheckpointError: The address is not one that is read, or has no whole copy.
+    """
+    from eml.storage import RemotePath, as_place
+    from eml.storage.object_cache import cache_settings
+    from eml.storage.upload import fetch
+
+    try:
+        place = as_place(address)
+        return fetch(place, cache_settings().folder / "copies") if isinstance(place, RemotePath) else place
+    except ValueError as error:
+        raise CheckpointError(f"`checkpoint` {error}", code="invalid-value", parameter="checkpoint") from error
+    except OSError as error:
+        text = f"{address}: cannot be fetched: {error.strerror or error}"
+        raise CheckpointError(text, code="not-readable", parameter="checkpoint") from error
 
 
 def text_scale(model: AnyModel) -> tuple[float, float | None]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import eml
-from eml.errors import ConfigError, DataError, OutputError
+from eml.errors import CheckpointError, ConfigError, DataError, OutputError
 from tests.dataset.scanning.test_remote_entries import FILES, fill
 from tests.storage.stores import FaultyStore, faulty_store
 
@@ -80,6 +80,22 @@ def test_without_a_local_folder_the_error_has_the_command_to_run(store: FaultySt
     assert (error.value.code, error.value.parameter) == ("remote-place", "out")
     with pytest.raises(OutputError, match="results are written into local folders"):
         eml.scan(PHOTOS, out="memory://tables")
+
+
+def test_a_model_at_an_address_is_fetched_whole_or_not_at_all(
+    store: FaultyStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EML_REMOTE_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(DataError, match=r"has no eml-upload\.json, so it is no whole copy"):
+        eml.load(f"{PHOTOS}/runs")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes.txt").write_text("no checkpoint")
+    eml.upload(tmp_path / "run", to="memory://copies/run")
+    with pytest.raises(CheckpointError, match=rf"{tmp_path}/cache/copies/\w+/run is neither a checkpoint nor a run"):
+        eml.load("memory://copies/run")
+    with pytest.raises(CheckpointError, match="must not hold credentials") as error:
+        eml.load("s3://KEY:SECRET@bucket/run")
+    assert "SECRET" not in str(error.value)
 
 
 def test_a_secret_in_an_address_is_refused_and_not_repeated() -> None:
