@@ -86,11 +86,11 @@ class Chromium:
         assert "exceptionDetails" not in told, told
         return told["result"].get("value")
 
-    def wait_for(self, script: str, seconds: float = 20) -> None:
+    def wait_for(self, script: str, seconds: float = 60) -> None:
         """Waits until the value of a script is true."""
         end = time.monotonic() + seconds
         while not self.evaluate(f"Boolean({script})"):
-            shown = self.evaluate("document.body.innerText")
+            shown = self.evaluate("document.body?.innerText")
             assert time.monotonic() < end, f"{script} is not true after {seconds} s; the page says: {shown}"
             time.sleep(0.05)
 

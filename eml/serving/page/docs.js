@@ -6,6 +6,7 @@ import { ask } from "./server.js";
 const VERBS = ["get", "post", "put", "patch", "delete"];
 const DEEPEST = 4; // levels of a schema that are shown
 let api = null;
+let needsKey = false;
 
 /** Return what a reference within the document stands for; anything else as it is. */
 function follow(part) {
@@ -75,8 +76,8 @@ const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 function curls(path, verb, operation) {
   const base = new URL(".", location.href).href.replace(/\/$/, "");
   const start = ["curl"];
-  if (operation.security ? operation.security.length : (api.security || []).length) start.push("-H", quoted("Authorization: Bearer KEY"));
-  if (verb !== "get") start.push("-X", verb.toUpperCase());
+  if (needsKey && path !== "/health") start.push("-H", '"Authorization: Bearer $EML_KEY"');
+  if (!["get", "post"].includes(verb)) start.push("-X", verb.toUpperCase()); // data or a form makes it POST
   const address = quoted(base + path.replace(/\{(\w+)\}/g, (whole, name) => name === "id" ? "1" : name.toUpperCase()));
   const kinds = Object.entries((follow(operation.requestBody).content) || {});
   if (!kinds.length) return [[...start, address].join(" ")];
@@ -162,6 +163,7 @@ function draw() {
 
 try {
   api = await ask("openapi.json");
+  needsKey = (await ask("page/facts")).needs_key;
   draw();
 } catch (error) {
   byId("lead").textContent = "";

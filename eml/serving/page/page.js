@@ -204,11 +204,11 @@ async function embedImage(parts, file) {
   const begun = performance.now();
   const form = new FormData();
   form.append("images", file, parts.name);
-  const { model, data } = await ask("v1/embeddings", { method: "POST", body: form }, waits(parts));
+  const { model, fingerprint, data } = await ask("v1/embeddings", { method: "POST", body: form }, waits(parts));
   if (parts.gone) return;
   if (!data[0].embedding) return drawProblem(parts, data[0].error.message);
   const others = embedded.filter((other) => other.article !== parts.article);
-  drawEmbedding(parts, data[0].embedding, model, (performance.now() - begun) / 1000, others);
+  drawEmbedding(parts, data[0].embedding, fingerprint ?? model, (performance.now() - begun) / 1000, others);
   embedded.push({ article: parts.article, name: parts.name, vector: data[0].embedding });
   say("status", `${parts.name}: an embedding of ${count(data[0].embedding.length, "number")}`);
 }

@@ -1,15 +1,29 @@
 """The pages load from the server alone, and put in what they are given as text."""
 
 import asyncio
+import json
 import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from eml.serving.keys import add_key
+from PIL import Image
 
-from eml.serving.routes import page
+from eml.serving.limits import ServingLimits
+from tests.indexing.shop import photo
+from tests.reports.chromium import PROGRAM, Chromium
+from tests.serving.shop_server import build_shop
 
 pytest.importorskip("fastapi")
+from eml.serving.routes import page
 
 FILES = sorted(path for path in page.FOLDER.iterdir() if path.is_file())
 PALETTE = re.compile(r":root \{.*?\}", re.DOTALL)
@@ -85,3 +99,127 @@ def test_the_colours_are_those_of_the_reports() -> None:
     reports = (eml.reports.rendering.SHARED / "style.css").read_text(encoding="utf-8")
     own = (page.FOLDER / "page.css").read_text(encoding="utf-8")
     assert PALETTE.findall(own)[:2] == PALETTE.findall(reports)[:2]
+
+
+ASKS = "document.getElementById('ask')?.hidden === false"
+TOO_WIDE = "document.documentElement.scrollWidth > innerWidth"
+ANSWERED = "!document.querySelector('.waits') && document.querySelectorAll('.answer').length === {count}"
+SHOWN = "[...document.querySelectorAll('.near .frame')].every(frame => !frame.disabled || frame.querySelector('span'))"
+
+
+@contextmanager
+def serving(*words: str) -> Iterator[str]:
+    """Start `eml serve` and yield its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "eml", "serve", *words, "--port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            for _ in range(3000):
+                with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/page/facts"):
+                    break
+                assert server.poll() is None, server.stderr.read() if server.stderr else ""
+                time.sleep(0.1)
+            yield f"http://127.0.0.1:{port}/"
+        finally:
+            server.terminate()
+            server.wait(60)
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_shop(tmp_path_factory.mktemp("page"))
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A photo of a class, one of none, one that is lying on its side by EXIF, and a broken and a too large file."""
+    folder = tmp_path_factory.mktemp("photos")
+    files = {name: folder / f"{name}.png" for name in ("mug", "stranger", "broken", "large")}
+    photo("mug", 50).save(files["mug"])
+    Image.effect_noise((64, 64), 90).convert("RGB").save(files["stranger"])
+    files["broken"].write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    files["large"].write_bytes(bytes(ServingLimits().image_bytes + 1))
+    return files
+
+
+def words_of(browser: Chromium, number: int) -> str:
+    text = browser.evaluate(f"document.querySelectorAll('.answer')[{number}].querySelector('.text').innerText")
+    return " ".join(text.split())
+
+
+@pytest.mark.wide
+@pytest.mark.skipif(not PROGRAM, reason="no Chromium is installed")
+def test_a_browser_asks_with_photos_and_shows_what_the_server_answers(shop: Path, photos: dict[str, Path]) -> None:
+    with serving(str(shop)) as address, Chromium() as browser:
+        for width, dark in ((1200, False), (1200, True), (390, False), (390, True)):
+            browser.open(address, width=width, dark=dark)
+            browser.wait_for(ASKS)
+            browser.choose_files("#files", photos["mug"], photos["stranger"], photos["broken"], photos["large"])
+            browser.wait_for(ANSWERED.format(count=4))
+            browser.wait_for(SHOWN)
+            assert not browser.evaluate(TOO_WIDE)
+            background = browser.evaluate("getComputedStyle(document.body).backgroundColor")
+            assert background == ("rgb(22, 24, 26)" if dark else "rgb(252, 252, 250)")
+            assert browser.complaints == []
+            strangers = [url for url in browser.asked if not url.startswith((address, f"blob:{address}"))]
+            assert strangers == []
+        assert words_of(browser, 0).startswith("mug Right with a probability of ")
+        assert words_of(browser, 1).startswith("Unknown Of none of the classes")
+        assert words_of(browser, 2).startswith("No answer ")
+        assert "16.8 MB" in words_of(browser, 3)
+        assert browser.evaluate("document.querySelectorAll('.answer')[0].querySelectorAll('.near img').length") == 9
+        assert "<b>jam" in browser.evaluate("document.querySelector('.near').innerText")
+        assert browser.evaluate("document.querySelector('.near').querySelectorAll('b b').length") == 0
+        assert "generation" in browser.evaluate("document.querySelector('.facts').innerText")
+        assert browser.evaluate("document.getElementById('status').textContent")
+        browser.evaluate("document.querySelector('.near .frame').focus()")
+        browser.press("Enter", "\r")
+        browser.wait_for("document.getElementById('zoom').open")
+        browser.evaluate("document.getElementById('clear').click()")
+        assert browser.evaluate("document.getElementById('answers').hidden")
+        browser.open(f"{address}docs", width=390)
+        browser.wait_for("document.querySelectorAll('.operation').length > 5")
+        assert not browser.evaluate(TOO_WIDE)
+        assert browser.complaints == []
+        assert browser.evaluate("document.querySelector('.command pre').textContent").startswith("curl ")
+
+
+@pytest.mark.wide
+@pytest.mark.skipif(not PROGRAM, reason="no Chromium is installed")
+def test_the_page_asks_for_a_key_and_keeps_it_in_the_tab(shop: Path, photos: dict[str, Path], tmp_path: Path) -> None:
+    key = add_key(tmp_path / "keys.json", "phone", ["read"])
+    with serving(str(shop), "--keys", str(tmp_path / "keys.json")) as address, Chromium() as browser:
+        browser.open(address, width=390)
+        browser.wait_for("!document.getElementById('key-form').hidden")
+        assert browser.evaluate("document.getElementById('ask').hidden")
+        for text, problem in (("wröng", True), ("eml_wrong", True), (key, False)):
+            browser.evaluate(f"document.getElementById('key').value = {json.dumps(text)}")
+            browser.evaluate("document.querySelector('#key-form button').click()")
+            browser.wait_for("!document.getElementById('key-problem').hidden" if problem else ASKS)
+            if problem:
+                assert "does not know this key" in browser.evaluate("document.getElementById('key-problem').innerText")
+                browser.evaluate("document.getElementById('key-problem').hidden = true")
+        browser.choose_files("#shot", photos["mug"])
+        browser.wait_for(ANSWERED.format(count=1))
+        browser.wait_for(SHOWN)
+        assert words_of(browser, 0).startswith("mug ")
+        assert browser.evaluate("document.querySelectorAll('.near img').length") == 9, "thumbnails carry the key"
+        assert browser.evaluate("[localStorage.length, document.cookie]") == [0, ""]
+        browser.evaluate("document.getElementById('forget').click()")
+        browser.wait_for("document.getElementById('key-form')?.hidden === false")
+
+
+@pytest.mark.wide
+@pytest.mark.skipif(not PROGRAM, reason="no Chromium is installed")
+def test_without_an_index_the_page_embeds_and_says_what_to_do(shop: Path, photos: dict[str, Path]) -> None:
+    with serving(str(shop / "model")) as address, Chromium() as browser:
+        browser.open(address, width=1200)
+        browser.wait_for(ASKS)
+        assert "eml index build" in browser.evaluate("document.getElementById('lead').innerText")
+        browser.choose_files("#files", photos["mug"], photos["stranger"], photos["broken"])
+        browser.wait_for(ANSWERED.format(count=3))
+        assert "numbers" in words_of(browser, 0)
+        assert words_of(browser, 2).startswith("No answer ")
+        assert browser.complaints == []
