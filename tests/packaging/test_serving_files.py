@@ -130,24 +130,16 @@ def test_the_proxy_lets_through_what_the_server_takes() -> None:
     assert f"server 127.0.0.1:{check_command(['eml', 'serve', 'shop.index']).port};" in text
 
 
-def test_the_table_of_limits_is_that_of_the_server() -> None:
+def test_the_table_of_limits_is_that_of_the_command() -> None:
     from eml.commands.serve import ServeConfig
 
     page = (ROOT / "docs" / "serve.md").read_text(encoding="utf-8")
     (table,) = re.findall(r"^## Limits\n(.*?)^## ", page, re.MULTILINE | re.DOTALL)
-    rows = dict(re.findall(r"^\| ([^|]+?) \| ([\d,.]+)(?: MiB)? \|", table, re.MULTILINE))
-    limits = ServingLimits()
-    values = {
-        "bytes of a request (`--body-mb`)": limits.body_bytes // 2**20,
-        "bytes of one image (`--image-mb`)": limits.image_bytes // 2**20,
-        "pixels of one image, by its header (`--megapixels`)": limits.pixels,
-        "images and texts of a request (`--items`)": limits.items,
-        "seconds of a request (`--seconds`)": limits.seconds,
-        "images and texts that wait, of all requests (`--queue`)": limits.queue,
-        "images of a batch of the network (`--batch`)": limits.batch,
-        "milliseconds that a batch waits for more images (`--wait-ms`)": limits.wait_ms,
-        "neighbours of a query (`k`)": limits.k,
-    }
-    assert {name: float(value.replace(",", "")) for name, value in rows.items()} == values
-    options = {name.replace("-", "_") for name in re.findall(r"`--([\w-]+)`", table)}
-    assert options <= set(ServeConfig.model_fields)
+    fields, limits = ServeConfig.model_fields, ServingLimits()
+    names = []
+    for options, defaults in re.findall(r"^\| (`.*?) \| (\d.*?) \|", table, re.MULTILINE):
+        own = re.findall(r"`(?:--)?([\w-]+)`", options)
+        names += own
+        values = [fields[name.replace("-", "_")].default if name != "k" else limits.k for name in own]
+        assert [float(number.replace(",", "")) for number in re.findall(r"[\d,]*\d", defaults)] == values
+    assert {"items", "body-mb", "image-mb", "megapixels", "queue", "seconds", "batch", "wait-ms", "k"} <= set(names)

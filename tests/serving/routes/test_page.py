@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from eml.serving.keys import add_key
 from PIL import Image
 
+from eml.serving.keys import add_key
 from eml.serving.limits import ServingLimits
 from tests.indexing.shop import photo
 from tests.reports.chromium import PROGRAM, Chromium
