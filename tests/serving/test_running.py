@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import re
 import signal
 import socket
@@ -10,19 +9,18 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import eml
-from eml.errors import ConfigError
+from eml.errors import ConfigError, Interrupted
 from eml.serving.app import make_app
 from eml.serving.batching import NoObserver
 from eml.serving.engine import ServingEngine
 from eml.serving.limits import ServingLimits
-from eml.serving.running import bind, is_loopback, served
+from eml.serving.running import bind, graceful_server, is_loopback, run_server, served
 from eml.serving.tally import Tally
 from tests.indexing.shop import network
 from tests.serving.shop_server import build_shop, photo_png
@@ -63,6 +61,21 @@ def test_a_server_in_a_thread_answers_at_its_address() -> None:
     asyncio.run(engine.close())
     assert answer.json()["data"][0]["embedding"] == network().embed(photo_png("mug", 7))[0].tolist()
     assert (tally.counts_answered, tally.images) == ({"embed": 1}, 1)
+
+
+def test_a_server_that_is_told_to_stop_twice_ends_at_once_as_interrupted() -> None:
+    engine = ServingEngine(network())
+
+    def stop() -> None:
+        server.stop()
+        assert engine.is_closing
+        assert not server.was_forced
+        server.stop()
+
+    server = graceful_server(make_app(engine), engine, started=stop)
+    with pytest.raises(Interrupted, match="what was queued is not answered"):
+        run_server(server, bind("127.0.0.1", 0))
+    asyncio.run(engine.close())
 
 
 class Served:
@@ -116,29 +129,3 @@ def test_the_command_says_how_to_ask_and_ends_when_what_is_queued_is_answered(tm
     assert code == 0
     counts = json.loads(out)
     assert counts["answered"] == {"search": 1, "classify": 1}
-
-
-@pytest.mark.wide
-def test_a_second_signal_ends_the_server_at_once_with_130(tmp_path: Path) -> None:
-    import httpx
-
-    server = Served(str(build_shop(tmp_path)), "--seconds", "60")
-
-    def ask() -> None:
-        with suppress(httpx.HTTPError):  # it is cut off, or refused
-            httpx.post(f"{server.address}/v1/embeddings", content=slow(), headers={"Content-Type": "image/png"})
-
-    def slow() -> Any:
-        yield b"x"
-        time.sleep(5)
-        yield b"y"
-
-    asking = threading.Thread(target=ask)
-    asking.start()
-    time.sleep(0.3)
-    server.process.send_signal(signal.SIGINT)
-    time.sleep(0.3)
-    code, _ = server.end(signal.SIGINT)
-    asking.join()
-    assert code == 130
-    assert os.name == "posix"
