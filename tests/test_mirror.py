@@ -35,6 +35,7 @@ OF_SEVERAL_MODULES = {
     "margins/test_properties",
     "packaging",
     "retrieval/test_peers",
+    "serving/load",
     "sharding/test_killed_shards",
     "training/stages/test_never_harm",
     "training/test_kills",
