@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI, Request, Response
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from eml.errors import EmlError
 from eml.images.identify import IMAGE_CODES
@@ -98,4 +99,5 @@ def answer_errors(app: FastAPI) -> None:
     app.add_exception_handler(EmlError, of_eml)
     app.add_exception_handler(HTTPException, of_http)
     app.add_exception_handler(ClientGoneError, of_gone)
+    app.add_exception_handler(ClientDisconnect, of_gone)  # while its body was read
     app.add_exception_handler(Exception, of_bug)

@@ -231,3 +231,22 @@ def test_a_client_that_goes_away_cancels_its_request(engine: ServingEngine) -> N
     engine._batcher.runs["image"] = own
     assert statuses[0] == 499
     assert engine.queue_depth == 0
+
+
+def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_failure_of_the_server(
+    engine: ServingEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    messages = iter([{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}])
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return next(messages)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": "/v1/search", "query_string": b"", "headers": headers}
+    asyncio.run(make_app(engine)(scope, receive, send))
+    assert sent[0]["status"] == 499
+    assert not caplog.records
