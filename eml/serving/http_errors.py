@@ -7,6 +7,7 @@ import math
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -89,6 +90,12 @@ def answer_errors(app: FastAPI) -> None:
         text = f"{request.method} {request.url.path[:200]}: {error.detail}; /docs lists what there is"
         return error_reply(status, code, text, headers=error.headers)
 
+    async def of_values(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError), "of this type"
+        details = error.errors()[0]
+        name = ".".join(map(str, details["loc"][1:]))
+        return error_reply(400, "invalid-value", f"{name}: {details['msg']}", name or None)
+
     async def of_gone(request: Request, error: Exception) -> Response:
         return Response(status_code=GONE)
 
@@ -98,6 +105,7 @@ def answer_errors(app: FastAPI) -> None:
 
     app.add_exception_handler(EmlError, of_eml)
     app.add_exception_handler(HTTPException, of_http)
+    app.add_exception_handler(RequestValidationError, of_values)
     app.add_exception_handler(ClientGoneError, of_gone)
     app.add_exception_handler(ClientDisconnect, of_gone)  # while its body was read
     app.add_exception_handler(Exception, of_bug)

@@ -17,6 +17,14 @@ def _several(value: Any) -> Any:
     return [value] if isinstance(value, str | int | float) and not isinstance(value, bool) else value
 
 
+def _no_flag(value: Any) -> Any:
+    """Return a value, or raise a ValueError for true and false, which pydantic would take for 1 and 0."""
+    if isinstance(value, bool):
+        raise ValueError("must be a whole number, not true or false")
+    return value
+
+
+Number = Annotated[int, BeforeValidator(_no_flag)]
 Texts = Annotated[list[str], BeforeValidator(_several)]
 Ids = Annotated[list[Annotated[int, Field(ge=1, lt=2**63)]], BeforeValidator(_several)]
 Images = Annotated[
@@ -42,7 +50,7 @@ class EmbeddingsRequest(_RequestBody):
     encoding_format: Literal["float", "base64"] = Field(
         "float", description="base64: the float32 numbers, little-endian."
     )
-    dimensions: int | None = Field(None, description="The first numbers of each embedding, to unit length again.")
+    dimensions: Number | None = Field(None, description="The first numbers of each embedding, to unit length again.")
     user: str | None = Field(None, description="Is read past.")
 
 
@@ -53,7 +61,7 @@ class SearchRequest(_RequestBody):
 
     input: Images = []
     text: Texts = Field([], description="Queries in words, for a model with a text tower.")
-    k: int = Field(5, description="Neighbours of each query.")
+    k: Number = Field(5, description="Neighbours of each query.")
     where: str | None = Field(None, description="A condition on the images of the index.")
     per_class: bool = Field(False, description="Only the nearest image of each class.")
     classify: bool = Field(False, description="Give the class of each image too, by the whole index.")

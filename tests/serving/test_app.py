@@ -250,3 +250,22 @@ def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_failure_of_the_ser
     asyncio.run(make_app(engine)(scope, receive, send))
     assert sent[0]["status"] == 499
     assert not caplog.records
+
+
+@pytest.mark.parametrize("field", ["k", "dimensions"])
+def test_true_is_no_number(client: Client, field: str) -> None:
+    path = "/v1/search" if field == "k" else "/v1/embeddings"
+    error = client.post(path, json={"input": uri("mug", 7), field: True}).json()["error"]
+    assert (error["code"], error["param"]) == ("invalid-value", field)
+
+
+def test_a_path_with_a_value_of_another_type_is_refused_in_the_form_of_all_errors(engine: ServingEngine) -> None:
+    app = make_app(engine)
+
+    @app.get("/number/{id}")
+    def number(id: int) -> int:
+        return id
+
+    reply = Client(app).get("/number/1;DROP")
+    assert (reply.status_code, reply.json()["error"]["param"]) == (400, "id")
+    assert "DROP" not in reply.text
