@@ -22,6 +22,8 @@ from tests.serving.load.wire import data_uri, json_request, request, send
 pytestmark = [pytest.mark.wide, pytest.mark.slow, pytest.mark.xdist_group("serving")]
 
 REQUESTS, WARM_UP = 2_000, 300
+BROKEN_CHUNKS = "LocalProtocolError: can't handle event type Response when role=SERVER and state=MUST_CLOSE"
+"""The line that uvicorn leaves in the log of a body whose chunks are none: it has answered 400 itself by then."""
 GROWTH = 50.0
 """MiB by which the memory may grow after the warm-up."""
 
@@ -133,7 +135,7 @@ def test_two_thousand_mixed_requests_are_answered_right_in_flat_memory(served: S
     print(f"{outcome.statuses}, shed {outcome.shed}, memory {begin:.0f} → {late:.0f} MiB")
     assert abs(late - begin) < GROWTH, f"{begin:.0f} MiB became {late:.0f} MiB"
     log = served.server.text()
-    assert "Traceback" not in log, log[-3000:]
+    assert log.count("Traceback") == log.count(BROKEN_CHUNKS), log[-3000:]
 
 
 def test_every_bad_request_is_refused_and_the_next_good_one_is_answered(served: Served) -> None:
