@@ -42,7 +42,7 @@ from eml.commands.serve import ServeConfig, ServeResult
 from eml.commands.serve_key_add import AddServeKeyConfig, AddServeKeyResult
 from eml.commands.serve_key_list import ListServeKeysConfig, ServeKeysResult
 from eml.commands.serve_key_remove import RemoveServeKeyConfig, RemoveServeKeyResult
-from eml.commands.sharded import ShardResult
+from eml.commands.sharded import ShardResult, SubmittedResult
 from eml.commands.split import SplitConfig, SplitResult
 from eml.commands.suspects import SuspectsConfig, SuspectsResult
 from eml.commands.sweep import SweepConfig, SweepResult
@@ -135,6 +135,9 @@ def scan(
     overwrite: bool = ...,
     shards: None = ...,
     shard: None = ...,
+    executor: Literal["local", "ray"] | None = ...,
+    executor_options: str | Sequence[str] = ...,
+    address: str | None = ...,
     progress: Progress | bool | None = None,
 ) -> ScanResult: ...
 @overload
@@ -152,8 +155,31 @@ def scan(
     overwrite: bool = ...,
     shards: int,
     shard: int | None = ...,
+    executor: None = ...,
+    executor_options: str | Sequence[str] = ...,
+    address: str | None = ...,
     progress: Progress | bool | None = None,
 ) -> ShardResult: ...
+@overload
+def scan(
+    dataset: str | Path,
+    *,
+    hashes: bool = ...,
+    hash_exact: bool = ...,
+    class_level: str | int | None = ...,
+    unknown_label: str | None = ...,
+    workers: int | None = ...,
+    out: str | Path | None = ...,
+    report: bool = ...,
+    reread: bool = ...,
+    overwrite: bool = ...,
+    shards: int | None = ...,
+    shard: int | None = ...,
+    executor: Literal["local", "ray", "slurm"],
+    executor_options: str | Sequence[str] = ...,
+    address: str | None = ...,
+    progress: Progress | bool | None = None,
+) -> ScanResult | SubmittedResult: ...
 @overload
 def protocol(
     config: ProtocolConfig,
@@ -345,6 +371,9 @@ def pack(
     overwrite: bool = ...,
     shards: None = ...,
     shard: None = ...,
+    executor: Literal["local", "ray"] | None = ...,
+    executor_options: str | Sequence[str] = ...,
+    address: str | None = ...,
     progress: Progress | bool | None = None,
 ) -> PackResult: ...
 @overload
@@ -367,8 +396,36 @@ def pack(
     overwrite: bool = ...,
     shards: int,
     shard: int | None = ...,
+    executor: None = ...,
+    executor_options: str | Sequence[str] = ...,
+    address: str | None = ...,
     progress: Progress | bool | None = None,
 ) -> ShardResult: ...
+@overload
+def pack(
+    dataset: str | Path,
+    out: str | Path,
+    *,
+    format: Literal["parquet", "tar"] = ...,
+    shard_size: str = ...,
+    leave_out: bool = ...,
+    class_level: str | int | None = ...,
+    unknown_label: str | None = ...,
+    root: str | Path | None = ...,
+    file_column: str | None = ...,
+    label_column: str | None = ...,
+    strip_prefix: str | None = ...,
+    path_prefix: str | None = ...,
+    path_suffix: str | None = ...,
+    match_names: bool = ...,
+    overwrite: bool = ...,
+    shards: int | None = ...,
+    shard: int | None = ...,
+    executor: Literal["local", "ray", "slurm"],
+    executor_options: str | Sequence[str] = ...,
+    address: str | None = ...,
+    progress: Progress | bool | None = None,
+) -> PackResult | SubmittedResult: ...
 @overload
 def backbones(
     config: BackbonesConfig,
@@ -471,6 +528,9 @@ def fill_cache(
     clear: bool = ...,
     shards: None = ...,
     shard: None = ...,
+    executor: Literal["local", "ray"] | None = ...,
+    executor_options: str | Sequence[str] = ...,
+    address: str | None = ...,
     plugins: str | Sequence[str] = ...,
     progress: Progress | bool | None = None,
 ) -> FillCacheResult: ...
@@ -496,9 +556,40 @@ def fill_cache(
     clear: bool = ...,
     shards: int,
     shard: int | None = ...,
+    executor: None = ...,
+    executor_options: str | Sequence[str] = ...,
+    address: str | None = ...,
     plugins: str | Sequence[str] = ...,
     progress: Progress | bool | None = None,
 ) -> ShardResult: ...
+@overload
+def fill_cache(
+    source: str | Path,
+    *,
+    overrides: str | Sequence[str] = ...,
+    root: str | Path | None = ...,
+    file_column: str | None = ...,
+    label_column: str | None = ...,
+    strip_prefix: str | None = ...,
+    path_prefix: str | None = ...,
+    path_suffix: str | None = ...,
+    match_names: bool = ...,
+    side: int | Sequence[int] | str | None = ...,
+    format: Literal["raw", "jpeg"] | None = ...,
+    quality: int | None = ...,
+    interpolation: Literal["bilinear", "bicubic", "lanczos"] | None = ...,
+    folder: str | Path | None = ...,
+    check: bool = ...,
+    prune: bool = ...,
+    clear: bool = ...,
+    shards: int | None = ...,
+    shard: int | None = ...,
+    executor: Literal["local", "ray", "slurm"],
+    executor_options: str | Sequence[str] = ...,
+    address: str | None = ...,
+    plugins: str | Sequence[str] = ...,
+    progress: Progress | bool | None = None,
+) -> FillCacheResult | SubmittedResult: ...
 @overload
 def train(config: TrainConfig, /, *, progress: Progress | bool | None = None, **changes: Any) -> Outcome: ...
 @overload
@@ -624,6 +715,9 @@ def evaluate(
     device: str = ...,
     shards: None = ...,
     shard: None = ...,
+    executor: Literal["local", "ray"] | None = ...,
+    executor_options: str | Sequence[str] = ...,
+    address: str | None = ...,
     plugins: str | Sequence[str] = ...,
     progress: Progress | bool | None = None,
 ) -> EvaluateResult: ...
@@ -673,9 +767,64 @@ def evaluate(
     device: str = ...,
     shards: int,
     shard: int | None = ...,
+    executor: None = ...,
+    executor_options: str | Sequence[str] = ...,
+    address: str | None = ...,
     plugins: str | Sequence[str] = ...,
     progress: Progress | bool | None = None,
 ) -> ShardResult: ...
+@overload
+def evaluate(
+    checkpoints: str | Path | Sequence[str | Path],
+    *,
+    data: str | Path | Sequence[str | Path] = ...,
+    root: str | Path | None = ...,
+    file_column: str | None = ...,
+    label_column: str | None = ...,
+    strip_prefix: str | None = ...,
+    path_prefix: str | None = ...,
+    path_suffix: str | None = ...,
+    match_names: bool = ...,
+    weights: str = ...,
+    image_size: int | Sequence[int] | str | None = ...,
+    precision: Literal["auto", "float32", "bfloat16"] = ...,
+    tta: Literal["none", "flip", "crops"] | None = ...,
+    fold: str | None = ...,
+    leave_out_same: str | None = ...,
+    within: str | None = ...,
+    unknown_label: str | None = ...,
+    against: str | Path | None = ...,
+    gallery_model: str | Path | None = ...,
+    queries: int | None = ...,
+    recall_at: int | Sequence[int] = ...,
+    slices: str | Sequence[str] = ...,
+    pairs: str | Path | None = ...,
+    verification: bool = ...,
+    clustering: bool = ...,
+    whiten: str | Path | None = ...,
+    augment_database: int | None = ...,
+    query_expansion: int | None = ...,
+    rerank: int | None = ...,
+    text_column: str | Sequence[str] = ...,
+    template: str | Sequence[str] = ...,
+    names: str | Path | None = ...,
+    text_vectors: str | Path | None = ...,
+    adapt_on: str | Path | None = ...,
+    out: str | Path | None = ...,
+    save_embeddings: bool = ...,
+    report: bool = ...,
+    map: Literal["pca", "tsne", "umap"] = ...,
+    batch_size: int = ...,
+    workers: int = ...,
+    device: str = ...,
+    shards: int | None = ...,
+    shard: int | None = ...,
+    executor: Literal["local", "ray", "slurm"],
+    executor_options: str | Sequence[str] = ...,
+    address: str | None = ...,
+    plugins: str | Sequence[str] = ...,
+    progress: Progress | bool | None = None,
+) -> EvaluateResult | SubmittedResult: ...
 @overload
 def calibrate(
     config: CalibrateConfig,
@@ -810,6 +959,9 @@ def embed(
     upload_to: str | Path | None = ...,
     shards: None = ...,
     shard: None = ...,
+    executor: Literal["local", "ray"] | None = ...,
+    executor_options: str | Sequence[str] = ...,
+    address: str | None = ...,
     plugins: str | Sequence[str] = ...,
     progress: Progress | bool | None = None,
 ) -> EmbedResult: ...
@@ -839,9 +991,44 @@ def embed(
     upload_to: str | Path | None = ...,
     shards: int,
     shard: int | None = ...,
+    executor: None = ...,
+    executor_options: str | Sequence[str] = ...,
+    address: str | None = ...,
     plugins: str | Sequence[str] = ...,
     progress: Progress | bool | None = None,
 ) -> ShardResult: ...
+@overload
+def embed(
+    checkpoint: str,
+    images: str | Path | Sequence[str | Path],
+    *,
+    out: str | Path,
+    root: str | Path | None = ...,
+    file_column: str | None = ...,
+    label_column: str | None = ...,
+    strip_prefix: str | None = ...,
+    path_prefix: str | None = ...,
+    path_suffix: str | None = ...,
+    match_names: bool = ...,
+    class_level: str | int | None = ...,
+    weights: str = ...,
+    image_size: int | Sequence[int] | str | None = ...,
+    precision: Literal["auto", "float32", "bfloat16"] = ...,
+    tta: Literal["none", "flip", "crops"] | None = ...,
+    fold: str | None = ...,
+    batch_size: int = ...,
+    workers: int | None = ...,
+    device: str = ...,
+    overwrite: bool = ...,
+    upload_to: str | Path | None = ...,
+    shards: int | None = ...,
+    shard: int | None = ...,
+    executor: Literal["local", "ray", "slurm"],
+    executor_options: str | Sequence[str] = ...,
+    address: str | None = ...,
+    plugins: str | Sequence[str] = ...,
+    progress: Progress | bool | None = None,
+) -> EmbedResult | SubmittedResult: ...
 @overload
 def text(config: TextConfig, /, *, progress: Progress | bool | None = None, **changes: Any) -> TextResult: ...
 @overload

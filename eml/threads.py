@@ -13,9 +13,19 @@ PER_CORE = 4
 """Worker processes for each core, at most."""
 
 
+_limit: int | None = None
+
+
+def limit_cores(count: int) -> None:
+    """Let this process count on no more than so many cores: others do the same work beside it."""
+    global _limit
+    _limit = count
+
+
 def cores() -> int:
     """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return count if _limit is None else min(count, _limit)
 
 
 def most_workers() -> int:

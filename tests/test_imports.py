@@ -57,6 +57,7 @@ FAMILIES = [
             "dataset/protocols",
         ),
         "texts/encoders",
+        "sharding/executors",
     )
     if (PACKAGE / family).is_dir()
 ]

@@ -18,6 +18,10 @@ LINE_LENGTH = 120
 USUAL = {"train": ({"fold": "None", "dry_run": "Literal[False]", "preview": "Literal[False]"}, "TrainResult")}
 """Function of several results → the fields, with their types, of the usual call, and its result."""
 
+ANYWHERE = 'Literal["local", "ray", "slurm"]'
+NEEDED = ("int", ANYWHERE)
+"""Types of fields that a way to call a command is known by, so that it has no default for them."""
+
 HEAD = '''"""Made by docs/tools/make_stub.py from the commands' configs: do not edit."""
 
 from collections.abc import Sequence
@@ -39,7 +43,8 @@ def stub() -> str:
         result = inspect.signature(thing.run).return_annotation
         imports |= {(thing.__module__, thing.config_type.__name__), (thing.__module__, result)}
         imports |= {(thing.__module__, USUAL[name][1])} if name in USUAL else set()
-        imports |= {("eml.commands.sharded", "ShardResult")} if _is_sharded(thing) else set()
+        shard_results = {("eml.commands.sharded", "ShardResult"), ("eml.commands.sharded", "SubmittedResult")}
+        imports |= shard_results if _is_sharded(thing) else set()
         parts += _overloads(name, thing, result)
     exported = ["__version__: str", *_exploded("__all__ = [", [f'"{name}"' for name in sorted(eml.__all__)], "]")]
     return "\n".join([HEAD, *_import_lines(imports), "", *exported, "", *parts, ""])
@@ -65,7 +70,12 @@ def _overloads(name: str, function: CommandFunction[Any], result: str) -> list[s
     lines = ["@overload", *_definition(name, config, result)]
     calls: list[tuple[dict[str, str], str]] = [*([USUAL[name]] if name in USUAL else []), ({}, result)]
     if _is_sharded(function):
-        calls = [({"shards": "None", "shard": "None"}, result), ({"shards": "int"}, "ShardResult")]
+        here = 'Literal["local", "ray"] | None'
+        calls = [
+            ({"shards": "None", "shard": "None", "executor": here}, result),
+            ({"shards": "int", "executor": "None"}, "ShardResult"),
+            ({"executor": ANYWHERE}, f"{result} | SubmittedResult"),
+        ]
     for types, returned in calls:
         fields = _parameters(function, types)
         parameters = [*fields, *([] if "*" in fields else ["*"]), progress, *others]
@@ -86,7 +96,8 @@ def _parameters(function: CommandFunction[Any], types: Mapping[str, str]) -> lis
     for name in names:
         if name not in function.arguments and "*" not in parameters:
             parameters.append("*")
-        default = "" if fields[name].is_required() or types.get(name) == "int" else " = ..."
+        is_needed = fields[name].is_required() or types.get(name) in NEEDED
+        default = "" if is_needed else " = ..."
         parameters.append(f"{name}: {types.get(name) or type_text(fields[name].annotation)}{default}")
     return parameters
 

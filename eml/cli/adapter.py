@@ -29,7 +29,7 @@ from eml.commands.base import (
     option_name,
     validated,
 )
-from eml.commands.sharded import ShardResult
+from eml.commands.sharded import ShardResult, SubmittedResult
 from eml.errors import ConfigError, EmlError, Problem
 from eml.storage.remote_path import is_url
 
@@ -127,7 +127,8 @@ def print_result(terminal: Terminal, result: CommandResult, *, as_json: bool) ->
     """Print the result on stdout; what was written and what follows on stderr."""
     from eml.cli.display import console
 
-    show: Callable[[Any], None] = _show_shard if isinstance(result, ShardResult) else terminal.show
+    of_shards = isinstance(result, ShardResult | SubmittedResult)
+    show: Callable[[Any], None] = _show_shards if of_shards else terminal.show
     with stdout_may_close():
         if as_json:
             with console.results_hidden():
@@ -138,8 +139,8 @@ def print_result(terminal: Terminal, result: CommandResult, *, as_json: bool) ->
     console.written(result.written, result.replaced, result.removed_files, result.next_command, result.later_commands)
 
 
-def _show_shard(result: ShardResult) -> None:
-    """Print which shard was made."""
+def _show_shards(result: ShardResult | SubmittedResult) -> None:
+    """Print which shard was made, or which jobs make them."""
     from eml.cli.display import console
 
     console.table("", *result.summary_table())

@@ -21,6 +21,9 @@ from eml.commands.base import (
 )
 from eml.commands.options import (
     COLUMN_MAP,
+    Address,
+    Executor,
+    ExecutorOptions,
     FileColumn,
     LabelColumn,
     MatchNames,
@@ -87,6 +90,9 @@ class FillCacheConfig(ShardedConfig):
     clear: bool = Field(False, description="Make nothing, and remove all caches in the folders.")
     shards: Shards = None
     shard: ShardNumber = None
+    executor: Executor = None
+    executor_options: ExecutorOptions = ()
+    address: Address = None
     plugins: Plugins = ()
 
     @property

@@ -35,6 +35,7 @@ EXTRAS = {
     "text": "sentence_transformers",
     "umap": "umap",
     "usearch": "usearch",
+    "ray": "ray",
     "clip": "open_clip",
     "onnx": "onnxruntime",
     "openvino": "openvino",

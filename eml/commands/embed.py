@@ -22,9 +22,12 @@ from eml.commands.base import (
     command_text,
 )
 from eml.commands.options import (
+    Address,
     BatchSize,
     ClassLevelField,
     Device,
+    Executor,
+    ExecutorOptions,
     FileColumn,
     Fold,
     Images,
@@ -135,6 +138,9 @@ class EmbedConfig(ShardedConfig):
     upload_to: UploadTo = None
     shards: Shards = None
     shard: ShardNumber = None
+    executor: Executor = None
+    executor_options: ExecutorOptions = ()
+    address: Address = None
     plugins: Plugins = ()
 
 

@@ -25,8 +25,11 @@ from eml.commands.base import (
 from eml.commands.next_steps import index_command
 from eml.commands.options import (
     COLUMN_MAP,
+    Address,
     BatchSize,
     Device,
+    Executor,
+    ExecutorOptions,
     FileColumn,
     Fold,
     ImageSize,
@@ -196,6 +199,9 @@ class EvaluateConfig(ShardedConfig):
     device: Device = "auto"
     shards: Shards = None
     shard: ShardNumber = None
+    executor: Executor = None
+    executor_options: ExecutorOptions = ()
+    address: Address = None
     plugins: Plugins = ()
 
     @model_validator(mode="after")

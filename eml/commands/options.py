@@ -190,6 +190,25 @@ ShardNumber = Annotated[
         "Kubernetes the number that it gives.",
     ),
 ]
+Executor = Annotated[
+    Literal["local", "ray", "slurm"] | None,
+    Field(
+        description="Make all shards and merge them: local, in processes of this machine; ray, as tasks of Ray; slurm, "
+        "by scripts of a job array, which are written and, with submit=true, submitted."
+    ),
+]
+ExecutorOptions = Annotated[
+    Names,
+    Field(
+        description="Options of the executor, such as jobs=4, threads=2, retries=3, or for slurm partition=NAME, "
+        "time=2:00:00, memory=8G (docs/shards.md). Repeatable.",
+        json_schema_extra={"option": "executor_option"},
+    ),
+]
+Address = Annotated[
+    str | None,
+    Field(description="The Ray cluster to join: auto, HOST:PORT or ray://HOST:PORT. Default: none."),
+]
 
 
 UploadTo = Annotated[

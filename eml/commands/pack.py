@@ -12,8 +12,11 @@ from pydantic import AfterValidator, Field
 from eml.commands.base import Caller, CommandResult, PathField, SummaryTable, command
 from eml.commands.next_steps import split_command
 from eml.commands.options import (
+    Address,
     ClassLevelField,
     Dataset,
+    Executor,
+    ExecutorOptions,
     FileColumn,
     LabelColumn,
     MatchNames,
@@ -93,6 +96,9 @@ class PackConfig(ShardedConfig):
     overwrite: bool = Field(False, description="Replace what an earlier pack wrote to the folder.")
     shards: Shards = None
     shard: ShardNumber = None
+    executor: Executor = None
+    executor_options: ExecutorOptions = ()
+    address: Address = None
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)

@@ -12,7 +12,10 @@ from pydantic import Field, model_validator
 from eml.commands.base import Caller, CommandResult, PathField, SummaryTable, command
 from eml.commands.next_steps import REPORT_PAGE, split_command
 from eml.commands.options import (
+    Address,
     ClassLevelField,
+    Executor,
+    ExecutorOptions,
     Overwrite,
     ShardNumber,
     Shards,
@@ -57,6 +60,9 @@ class ScanConfig(ShardedConfig):
     overwrite: Overwrite = False
     shards: Shards = None
     shard: ShardNumber = None
+    executor: Executor = None
+    executor_options: ExecutorOptions = ()
+    address: Address = None
 
     @model_validator(mode="after")
     def _exact_hashes_are_hashes(self) -> Self:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
 from typing import Any, Self, TypeVar, cast
@@ -13,8 +13,8 @@ from pydantic import model_validator
 from eml.commands.base import Caller, CommandConfig, CommandResult, SummaryTable
 from eml.commands.options import ShardNumber, Shards
 
-SHARD_OPTIONS = ("shards", "shard")
-"""Fields that say which shard is made, and not what it holds."""
+SHARD_OPTIONS = ("shards", "shard", "executor", "executor_options", "address")
+"""Fields that say which shard is made, and by whom, and not what it holds."""
 
 
 class ShardedConfig(CommandConfig):
@@ -28,7 +28,13 @@ class ShardedConfig(CommandConfig):
             raise ValueError("`shard` needs `shards`, how many there are")
         if shard is not None and shards is not None and shard >= shards:
             raise ValueError(f"`shard` must be below `shards`: 0 to {shards - 1}, got {shard}")
-        if shards is not None and getattr(self, "upload_to", None) is not None:
+        executor = getattr(self, "executor", None)
+        if executor is not None and shard is not None:
+            raise ValueError("`executor` makes all shards, and `shard` is one of them; leave one of them out")
+        for name in ("executor_options", "address"):
+            if executor is None and getattr(self, name, None):
+                raise ValueError(f"`{name}` needs `executor`, which it is for")
+        if getattr(self, "upload_to", None) is not None and not (shards is None and executor is None):
             raise ValueError(
                 "`upload_to` copies a whole result: leave it out, and run eml upload after eml merge-shards"
             )
@@ -91,6 +97,8 @@ def sharded(name: str) -> Callable[[Run[Config, Result]], Run[Config, Result]]:
     def wrap(run: Run[Config, Result]) -> Run[Config, Result]:
         @wraps(run)
         def run_or_shard(config: Config, caller: Caller) -> Result:
+            if getattr(config, "executor", None) is not None:
+                return cast(Result, run_executor(name, config, caller))
             if getattr(config, "shards", None) is None:
                 return run(config, caller)
             return cast(Result, run_shard(name, config, caller))
@@ -106,7 +114,7 @@ def run_shard(name: str, config: CommandConfig, caller: Caller) -> ShardResult:
     from eml.sharding.jobs import job_of
     from eml.sharding.shard import WorkShard
 
-    count, index = (cast("int | None", getattr(config, field)) for field in SHARD_OPTIONS)
+    count, index = (cast("int | None", getattr(config, field)) for field in ("shards", "shard"))
     assert count is not None, "the caller has looked"
     shard = shard_of_environment(count, caller.note) if index is None else WorkShard(count, index)
     done = job_of(name).run_shard(config, shard, caller)
@@ -120,6 +128,104 @@ def run_shard(name: str, config: CommandConfig, caller: Caller) -> ShardResult:
         written=() if done.was_done else done.written,
         later_commands=(merge_command(done.target),),
     )
+
+
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class SubmittedResult(CommandResult):
+    """Shards that a scheduler is to make, and a job that merges them.
+
+    Attributes:
+        command: The command's name.
+        target: The file or folder that is written in the end.
+        shards: How many shards there are.
+        jobs: The numbers of the jobs: the array's and the merging one's; empty where they were not submitted.
+    """
+
+    command: str
+    target: Path
+    shards: int
+    jobs: tuple[str, ...]
+
+    def summary(self) -> str:
+        """Return how many shards there are, and the jobs."""
+        jobs = f"jobs {', '.join(self.jobs)}" if self.jobs else "not submitted"
+        return f"{self.shards:,} shards of {self.target}, {jobs}"
+
+    def summary_table(self) -> SummaryTable:
+        """Return one row."""
+        array, merge = self.jobs or ("not submitted", "not submitted")
+        return ["shards", "job of the array", "job that merges"], [[self.shards, array, merge]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return how many shards there are, the jobs and the scripts."""
+        return {
+            "command": self.command,
+            "out": str(self.target),
+            "shards": self.shards,
+            "jobs": list(self.jobs),
+            "written": [str(path) for path in self.written],
+        }
+
+
+def run_executor(name: str, config: CommandConfig, caller: Caller) -> CommandResult:
+    """Let the executor that the config asks for make all shards, and merge them.
+
+    Returns:
+        The command's own result; a `SubmittedResult` where a scheduler makes the shards later.
+    """
+    from eml.sharding.executors import executor_of
+    from eml.sharding.executors.base import ShardBatch, SubmittedShards
+    from eml.sharding.folder import ShardFolder
+    from eml.sharding.jobs import job_of, remove_shards
+
+    fields: dict[str, Any] = {field: getattr(config, field) for field in SHARD_OPTIONS}
+    executor = executor_of(fields["executor"], fields["executor_options"], fields["address"])
+    plain = config.model_copy(update={**dict.fromkeys(SHARD_OPTIONS), "executor_options": ()})
+    caller = replace(caller, note=_once(caller.note), warn=_once(caller.warn))
+    work = job_of(name).open(plain, caller)  # what is wrong with it is told before anything is started
+    batch = ShardBatch(
+        name,
+        plain,
+        fields["shards"],
+        work.target,
+        work.line,
+        Path.cwd(),
+        paths_of(plain),
+        on_gpu=getattr(config, "device", "cpu") != "cpu",
+    )
+    del work
+    shards = executor.run(batch, caller)
+    if isinstance(shards, SubmittedShards):
+        return SubmittedResult(
+            command=name,
+            target=batch.target,
+            shards=cast(int, batch.count),
+            jobs=shards.jobs,
+            written=shards.written,
+            next_command=shards.next_command,
+        )
+    result: CommandResult = job_of(name).merge(plain, caller, line=batch.line, count=shards.count)
+    remove_shards(ShardFolder.of(batch.target))
+    return result
+
+
+def paths_of(config: CommandConfig) -> tuple[Path, ...]:
+    """Return the files and folders that a config names and that are there, as it names them."""
+    values = [getattr(config, name) for name in type(config).model_fields]
+    flat = [part for value in values for part in (value if isinstance(value, tuple) else (value,))]
+    return tuple(path for path in flat if isinstance(path, Path) and path.exists())
+
+
+def _once(report: Callable[[str], None]) -> Callable[[str], None]:
+    """Return a function that passes each line on once: opening and merging tell the same."""
+    lines = set[str]()
+
+    def pass_on(line: str) -> None:
+        if line not in lines:
+            lines.add(line)
+            report(line)
+
+    return pass_on
 
 
 def merge_command(target: Path) -> str:
