@@ -59,14 +59,14 @@ def test_a_worker_that_is_killed_is_replaced_and_nothing_but_the_bytes_of_a_scan
     here.mkdir()
     (here / "yaml.py").write_text("raise RuntimeError('imported from the current folder')\n")
     before = set(Path("/tmp").glob("eml-ray-*"))
-    process, struck = run(ray_command(many, table), here), list[int]()
+    process, struck, started = run(ray_command(many, table), here), list[int](), list[int]()
 
     def strike() -> None:
+        started.extend(descendants(process.pid))
         struck.extend(tasks_of(process.pid)[:1])
         os.kill(struck[0], signal.SIGKILL)
 
     when_a_shard_is_begun(table, strike, lambda: process.poll() is not None).join()
-    started = set(descendants(process.pid))
     _, told = process.communicate(timeout=LIMIT)
     assert process.returncode == 0, told
     assert len(struck) == 1
