@@ -28,7 +28,7 @@ def test_without_ray_the_extra_is_named(photos: Path, tmp_path: Path, monkeypatc
 
 def ray_command(images: Path, table: Path, *more: str) -> list[str]:
     words = ["scan", str(images), "--out", str(table), "--shards", "4", "--executor", "ray", *more]
-    return [sys.executable, "-m", "eml", *words, "--executor-option", "jobs=2"]
+    return [sys.executable, "-P", "-m", "eml", *words, "--executor-option", "jobs=2"]
 
 
 def descendants(process: int) -> Iterator[int]:
