@@ -34,8 +34,11 @@ QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
 }
-"""No usage statistics, no upload of the current folder, and no warning of a change to come."""
+"""No usage statistics, no upload of the current folder, no warning of a change to come, and no line on stdout, where
+Ray tells of each process that is lost.
+"""
 
 
 class Ray(Executor):

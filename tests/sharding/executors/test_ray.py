@@ -1,5 +1,6 @@
 """Shards as tasks of Ray: the same bytes, also where a worker is killed or Ctrl-C comes, and nothing is left behind."""
 
+import json
 import os
 import signal
 import subprocess
@@ -46,8 +47,21 @@ def tasks_of(process: int) -> list[int]:
 
 def run(command: list[str], folder: Path, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        command, cwd=folder, stderr=subprocess.PIPE, text=True, env=os.environ | (environment or {})
+        command,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | (environment or {}),
     )
+
+
+def assert_ended(processes: list[int]) -> None:
+    """Assert that the processes of Ray end soon."""
+    end = time.monotonic() + 60
+    while left := [pid for pid in processes if Path(f"/proc/{pid}").exists()]:
+        assert time.monotonic() < end, left
+        time.sleep(0.2)
 
 
 @pytest.mark.wide
@@ -59,7 +73,7 @@ def test_a_worker_that_is_killed_is_replaced_and_nothing_but_the_bytes_of_a_scan
     here.mkdir()
     (here / "yaml.py").write_text("raise RuntimeError('imported from the current folder')\n")
     before = set(Path("/tmp").glob("eml-ray-*"))
-    process, struck, started = run(ray_command(many, table), here), list[int](), list[int]()
+    process, struck, started = run(ray_command(many, table, "--json"), here), list[int](), list[int]()
 
     def strike() -> None:
         started.extend(descendants(process.pid))
@@ -67,14 +81,15 @@ def test_a_worker_that_is_killed_is_replaced_and_nothing_but_the_bytes_of_a_scan
         os.kill(struck[0], signal.SIGKILL)
 
     when_a_shard_is_begun(table, strike, lambda: process.poll() is not None).join()
-    _, told = process.communicate(timeout=LIMIT)
+    shown, told = process.communicate(timeout=LIMIT)
     assert process.returncode == 0, told
     assert len(struck) == 1
+    assert json.loads(shown)["images"] == 240, "stdout has the result alone"
     assert {line.partition(" ")[0] for line in told.splitlines()} == {"wrote", "next:"}, "Ray itself says nothing"
     assert_same(whole, table)
     assert list(here.iterdir()) == [here / "yaml.py"]
     assert set(Path("/tmp").glob("eml-ray-*")) == before
-    assert not [pid for pid in started if Path(f"/proc/{pid}").exists()], "all processes of Ray have ended"
+    assert_ended(started)
 
 
 @pytest.mark.wide
@@ -93,13 +108,11 @@ def test_ctrl_c_ends_the_tasks_and_the_same_command_goes_on(many: Path, whole: P
     assert process.returncode == 130, told
     assert " of 4 shards are done and kept, and parts of others. Run the same command to continue" in told
     assert "Traceback" not in told
-    end = time.monotonic() + 20
-    while any(Path(f"/proc/{pid}").exists() for pid in started) and time.monotonic() < end:
-        time.sleep(0.2)
-    assert not [pid for pid in started if Path(f"/proc/{pid}").exists()]
+    assert_ended(started)
     assert ShardFolder.of(table).path.is_dir()
     again = run(ray_command(many, table), tmp_path)
-    assert again.wait(LIMIT) == 0
+    again.communicate(timeout=LIMIT)
+    assert again.returncode == 0
     assert_same(whole, table)
 
 
