@@ -23,7 +23,6 @@ OF_SEVERAL_MODULES = {
     "dataset/test_round_trip",
     "dataset/test_v0_1_0",
     "docs",
-    "serving/test_hostile_clients",
     "exporting/hub/test_environments",
     "exporting/test_families",
     "fuzz",
@@ -36,7 +35,9 @@ OF_SEVERAL_MODULES = {
     "packaging",
     "retrieval/test_peers",
     "serving/load",
+    "serving/test_hostile_clients",
     "sharding/test_killed_shards",
+    "storage/test_s3",
     "training/stages/test_never_harm",
     "training/test_kills",
 }

@@ -19,6 +19,8 @@ ELSEWHERE = {
     *("data.bin", "index.bin", "header.json"),  # of a cache of images
     "untouched.pt",  # in stages/
     *("catalog_facts.json", "index.html", "docs.html"),  # shipped with the package
+    *("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"),  # of packed folders of others
+    *("plan.json", "openapi.json"),  # of a pack that is not done; a path of a server
 }
 
 
