@@ -90,8 +90,8 @@ def list_images(
         root: The folder that file names are relative to. None: of a table as it says; of a folder itself, of several
             the folder that holds them; else the current folder where it holds all images, or the folder that does.
         columns: Says how a table of the user's own is read. It needs no labels.
-        class_level: Which folder of an image's path is its label. None: of images in named folders the first one
-            below these, of others none.
+        class_level: Which folder of an image's path is its label. None: of images in packed files what these say, of
+            others in named folders the first one below these, else none.
         label: The label of all images, in place of their own.
         report: Receives what is odd about a table.
 
@@ -169,7 +169,9 @@ def _of_names(texts: Sequence[str], root: Path | None, class_level: ClassLevel |
         listing = list_unsorted_files(folder)
         for name in listing.files:
             path = folder / name
-            label = class_of(_relative(path, top or folder), class_level or FIRST)
+            label = listing.packed.labels.get(name) if class_level is None else None
+            if label is None:
+                label = class_of(_relative(path, top or folder), class_level or FIRST)
             rows.setdefault(_relative(path, base), label)
         unusable += [
             problem._replace(file_name=_relative(folder / problem.file_name, base)) for problem in listing.problems

@@ -25,7 +25,7 @@ def test_the_blocks_of_a_page_are_right(name: str, tmp_path: Path, monkeypatch: 
 
 def test_few_blocks_are_not_run() -> None:
     marked = [block for name in PAGES for block in read_page(name).blocks if block.reason is not None]
-    assert len(marked) <= 60, "\n".join(f"{block.place}: {block.reason}" for block in marked)
+    assert len(marked) <= 66, "\n".join(f"{block.place}: {block.reason}" for block in marked)
 
 
 @pytest.mark.wide

@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -124,3 +125,16 @@ def test_every_name_that_means_nothing_is_told_at_once(photos: Path) -> None:
     assert refused(lambda: list_images(["photos"], root=Path("gone"))) == [("missing-folder", "root")]
     assert refused(lambda: list_images(["photos"], root=Path("other"))) == [("path-outside-root", "root")]
     assert refused(lambda: list_images(["t.csv"]))[0] == ("path-outside-root", None)
+
+
+def test_images_in_packed_files_have_the_labels_that_these_say(tmp_path: Path) -> None:
+    content = b"bytes"
+    (tmp_path / "packed" / "data").mkdir(parents=True)
+    with tarfile.open(tmp_path / "packed" / "data" / "train-00000.tar", "w") as packed:
+        for name in ("cat/1.png", "dog/1.png"):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            packed.addfile(member, io.BytesIO(content))
+    images = list_images(tmp_path / "packed")
+    assert listed(images) == {"data/train-00000.tar/cat/1.png": "cat", "data/train-00000.tar/dog/1.png": "dog"}
+    assert set(list_images(tmp_path / "packed", class_level=1).frame["label"]) == {"data"}
