@@ -35,7 +35,8 @@ from eml.errors import OutputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from eml.dataset.packing.pack import PackedShard, PackWork
+    from eml.dataset.packing.pack import PackWork
+    from eml.dataset.packing.place import PackedShard
     from eml.dataset.packing.plan import PackPlan
     from eml.dataset.table import Table
 
@@ -149,10 +150,8 @@ class PackResult(CommandResult):
 @sharded("pack")
 def pack(config: PackConfig, caller: Caller) -> PackResult:
     """Pack the images of a table."""
-    from eml.dataset.packing.pack import packed_already
-
     work, replace = prepare_pack(config, caller)
-    if (shards := packed_already(work.plan, config.out)) is not None:
+    if (shards := work.already) is not None:
         return finish_pack(config, work, shards, len(shards), None, caller, replace=replace)
     shards, resumed = write_files(work, range(len(work.plan.shards)), caller)
     return finish_pack(config, work, shards, resumed, caller.command or "eml pack", caller, replace=replace)
@@ -160,22 +159,25 @@ def pack(config: PackConfig, caller: Caller) -> PackResult:
 
 def prepare_pack(config: PackConfig, caller: Caller) -> tuple[PackWork, bool]:
     """Return the planned work, and whether it replaces what an earlier pack wrote; check all that can be checked."""
-    from eml.dataset.packing.pack import PackWork, check_place, packed_already
+    from eml.dataset.packing.pack import PackWork
+    from eml.dataset.packing.place import check_apart, check_place, packed_already
     from eml.dataset.packing.plan import plan_pack
     from eml.files import refuse_file_name, unwritable
 
     refuse_file_name(config.out, "a folder for the packed files")
     _require(config.format)
     table = read_source(config, "filter", None, caller)
+    check_apart(Path(config.dataset), table.root, table.path, config.out)
     split = "test" if table.source.stem == "dataset_test" else "train"
     plan = plan_pack(table, config.format, parse_bytes(config.shard_size), split)
     for line in _notes(plan):
         caller.note(line)
     work = PackWork(plan, config.out, leave_out=config.leave_out)
-    if packed_already(plan, config.out) is not None:
+    work.already = packed_already(plan, config.out)
+    if work.already is not None:
         return work, False
-    replace = check_place(config.out, table.source, overwrite=config.overwrite)
-    if obstacle := unwritable(config.out.parent):
+    replace = check_place(config.out, overwrite=config.overwrite)
+    if obstacle := unwritable(work.place.parent):
         raise OutputError(f"{obstacle}. Give another `out`", code="not-writable", parameter="out")
     return work, replace
 

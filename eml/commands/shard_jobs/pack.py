@@ -10,7 +10,8 @@ from typing import Any
 from eml.commands.base import Caller, CommandFunction
 from eml.commands.pack import PackConfig, PackResult, finish_pack, pack, prepare_pack, write_files
 from eml.commands.shard_jobs.base import CommandJob
-from eml.dataset.packing.pack import PackWork, packed_already
+from eml.dataset.packing.pack import PackWork
+from eml.dataset.packing.place import packed_already
 from eml.errors import DataError
 from eml.files import write_json
 from eml.sharding.file_states import ListedFiles, listed_files

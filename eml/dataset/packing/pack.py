@@ -5,13 +5,15 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from eml.dataset.packing.place import README, TABLES, PackedShard, check_place, is_work
 from eml.dataset.packing.plan import FOLDER, IMAGE, OWN_NAME, PackPlan
 from eml.dataset.packing.shard_files import Images, write_parquet, write_tar
 from eml.dataset.recorded_content import has_content
@@ -28,32 +30,12 @@ from eml.json_files import read_json
 from eml.threads import in_order
 from eml.units import MIB
 
-README = "README.md"
 _DONE = ".done"
 """The folder of what is known of the packed files that are written."""
 _PLAN = "plan.json"
 _MOST_LISTED = 20
 
 Advance = Callable[[int], None]
-
-
-@dataclass(frozen=True)
-class PackedShard:
-    """A packed file that is written.
-
-    Attributes:
-        file: Its name, relative to the folder.
-        images: In it.
-        bytes: Of the file.
-        digest: blake2b-128 of its bytes.
-        left_out: Images that could not be read, each with the reason.
-    """
-
-    file: str
-    images: int
-    bytes: int
-    digest: str
-    left_out: list[tuple[str, str, str]]
 
 
 class PackWork:
@@ -67,15 +49,24 @@ class PackWork:
 
     def __init__(self, plan: PackPlan, out: Path, *, leave_out: bool = False) -> None:
         self.plan, self.out, self.leave_out = plan, out, leave_out
-        self.folder = out.with_name(f".{out.name}.eml-pack")
+        self.place = real_path(out)  # that a link leads to, there or not
+        self.folder = self.place.with_name(f".{self.place.name}.eml-pack")
+        self.already: list[PackedShard] | None = None
 
     def begin(self) -> None:
-        """Make the folder; one that was begun with another plan is emptied. Raises OutputError."""
+        """Make the folder; one that was begun with another plan is emptied.
+
+        Raises:
+            OutputError: It cannot be made, or is none that `eml pack` made.
+        """
         facts = {"plan": self.plan.digest, "leave_out": self.leave_out}
         record = self.folder / _PLAN
         try:
-            if self.folder.exists() and _read(record) != facts:
-                shutil.rmtree(self.folder)
+            if os.path.lexists(self.folder) and _read(record) != facts and not self._is_bare():
+                if not is_work(self.folder, _PLAN, set(facts)):
+                    text = f"{self.folder}: is where eml pack would write, and was not made by it. Move it away, or "
+                    raise OutputError(f"{text}give another `out`", code="folder-not-empty", parameter="out")
+                self._remove()
             (self.folder / FOLDER).mkdir(parents=True, exist_ok=True)
             (self.folder / _DONE).mkdir(exist_ok=True)
             if not record.exists():
@@ -83,13 +74,34 @@ class PackWork:
         except OSError as error:
             raise not_writable(self.folder, error) from error
 
+    def _is_bare(self) -> bool:
+        """Return whether the folder has been made and nothing is in it yet."""
+        if not self.folder.is_dir() or self.folder.is_symlink():
+            return False
+        names = {path.name for path in self.folder.iterdir()}
+        return names <= {FOLDER, _DONE} and not any(next((self.folder / name).iterdir(), None) for name in names)
+
+    def _remove(self) -> None:
+        """Remove the folder, its record last, by which a run after a kill knows that it may remove the rest."""
+        record = self.folder / _PLAN
+        if not record.exists():
+            write_json(record, {"plan": "", "leave_out": self.leave_out})
+        for path in self.folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path != record:
+                path.unlink()
+        shutil.rmtree(self.folder)
+
     def done(self, number: int) -> PackedShard | None:
         """Return what is known of a packed file that is written and whole; None for one that is still to be written."""
-        facts = _read(self.folder / _DONE / f"{number:05d}.json")
         path = self.folder / self.plan.file(number)
-        if facts is None or not path.is_file() or path.stat().st_size != facts["bytes"]:
+        try:
+            shard: PackedShard = read_json(self.folder / _DONE / f"{number:05d}.json", PackedShard)
+            whole = path.is_file() and path.stat().st_size == shard.bytes
+        except (ValueError, OSError):
             return None
-        return PackedShard(**facts | {"left_out": [tuple(row) for row in facts["left_out"]]})
+        return shard if whole and shard.file == self.plan.file(number) else None
 
     def write(self, number: int, advance: Advance = lambda images: None) -> PackedShard:
         """Write a packed file whole, then the record that it is done.
@@ -171,74 +183,29 @@ class PackWork:
             "files": {
                 shard.file: {"images": shard.images, "bytes": shard.bytes, "digest": shard.digest} for shard in shards
             },
+            "pages": {README: digest(self.folder / README)} if self.plan.format_ == "parquet" else {},
         }
 
     def _put_in_place(self, replace: bool) -> None:
+        check_place(self.place, overwrite=replace)  # again: packing can take hours
         try:
+            if self.place.is_dir() and not any(self.place.iterdir()):
+                self.place.rmdir()
             shutil.rmtree(self.folder / _DONE)
             (self.folder / _PLAN).unlink()
             for folder in (self.folder / FOLDER, self.folder):
                 sync(folder)
-            if self.out.is_dir() and not any(self.out.iterdir()):
-                self.out.rmdir()
-            if not self.out.exists():
-                os.replace(self.folder, self.out)  # noqa: PTH105
-            elif replace and not exchange(self.folder, self.out):
-                shutil.rmtree(self.out)
-                os.replace(self.folder, self.out)  # noqa: PTH105
-            sync(self.out.parent)
+            if not self.place.exists():
+                os.replace(self.folder, self.place)  # noqa: PTH105
+            elif not exchange(self.folder, self.place):
+                shutil.rmtree(self.place)
+                os.replace(self.folder, self.place)  # noqa: PTH105
+            sync(self.place.parent)
         except OSError as error:
             raise not_writable(self.out, error) from error
-        shutil.rmtree(self.folder, ignore_errors=True)  # what was exchanged
-
-
-TABLES = ("dataset_info", "dataset_merged", "dataset_info_filtered", "dataset_train", "dataset_test", "folds")
-"""Stems of tables that later commands look for; a table of another name becomes the first."""
-
-
-def packed_already(plan: PackPlan, out: Path) -> list[PackedShard] | None:
-    """Return the packed files of a folder where they are those of the plan, whole and all there; else None."""
-    facts = _read(out / MANIFEST)
-    if facts is None or facts.get("plan") != plan.digest:
-        return None
-    files = facts["files"].items()
-    if any(not (out / name).is_file() or (out / name).stat().st_size != own["bytes"] for name, own in files):
-        return None
-    return [PackedShard(name, own["images"], own["bytes"], own["digest"], []) for name, own in files]
-
-
-def check_place(out: Path, table: Path | None, *, overwrite: bool) -> bool:
-    """Return whether a folder that an earlier pack wrote is to be replaced.
-
-    Raises:
-        OutputError: Something else is there, or it may not be replaced.
-    """
-    if out.exists() and not out.is_dir():
-        raise OutputError(f"{out}: is a file, not a folder. Give another `out`", code="not-a-folder", parameter="out")
-    if not out.exists() or not any(out.iterdir()):
-        return False
-    facts = _read(out / MANIFEST)
-    if facts is None:
-        text = f"{out}: exists, is not empty and was not written by eml pack. Give another `out`"
-        raise OutputError(text, code="folder-not-empty", parameter="out")
-    if not overwrite:
-        text = f"{out}: holds other packed images. Set `overwrite` to replace them, or give another `out`"
-        raise OutputError(text, code="file-exists", parameter="overwrite")
-    own = {
-        FOLDER,
-        MANIFEST,
-        README,
-        *(
-            f"{stem}{suffix}{more}"
-            for stem in (*TABLES, "pack_errors")
-            for suffix in (".csv", ".parquet")
-            for more in ("", ".eml.json")
-        ),
-    }
-    if foreign := sorted(path.name for path in out.iterdir() if path.name not in own):
-        text = f"{out}: holds {foreign[0]} beside the packed images, which replacing them would remove. Move it, or "
-        raise OutputError(f"{text}give another `out`", code="folder-not-empty", parameter="out")
-    return True
+        with suppress(OSError):
+            if self.folder.exists():
+                self._remove()  # what was exchanged
 
 
 def check_room(work: PackWork) -> None:
@@ -300,10 +267,9 @@ configs:
 """
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _read(path: Path) -> Any:
     """Return a record of this module, None where it is missing or is none."""
     try:
-        facts: dict[str, Any] = read_json(path, dict[str, Any])
+        return read_json(path)
     except (ValueError, OSError):
         return None
-    return facts

@@ -8,7 +8,8 @@ import pytest
 
 import eml
 from eml.dataset.packing import pack as packing
-from eml.dataset.packing.pack import PackWork, packed_already
+from eml.dataset.packing.pack import PackWork
+from eml.dataset.packing.place import packed_already
 from eml.dataset.packing.plan import PackPlan, plan_pack
 from eml.dataset.table import Table, read_table
 from eml.errors import DataError, OutputError
