@@ -10,6 +10,9 @@ from eml.serving.limits import ServingLimits
 
 log = logging.getLogger("eml.serving")
 
+NAMES = 10_000
+"""Labels, file names and ids of one request to remove images."""
+
 
 def check_items(images: int, texts: int, limits: ServingLimits) -> None:
     """Raise a ConfigError unless a request has images or texts, and not too many."""
@@ -32,6 +35,13 @@ def check_texts(texts: Sequence[str], limits: ServingLimits, parameter: str, *, 
             problem = "has characters that no text can have"
         if problem:
             raise ConfigError(f"`{parameter}` {problem}", code="invalid-value", parameter=parameter)
+
+
+def check_names(count: int) -> None:
+    """Raise a ConfigError if a request names too many images to be removed at once."""
+    if count > NAMES:
+        text = f"{count:,} labels, file names and ids; at most {NAMES:,} are taken at once"
+        raise ConfigError(text, code="out-of-range", parameter="ids")
 
 
 def check_search(k: int, where: str | None, limits: ServingLimits) -> None:

@@ -34,7 +34,7 @@ from eml.serving.batching import Batcher, NoObserver, Run, ServingObserver, Vect
 from eml.serving.batching import ClosingError as ClosingError
 from eml.serving.batching import DeadlineError as DeadlineError
 from eml.serving.batching import QueueFullError as QueueFullError
-from eml.serving.checks import check_classify, check_items, check_search, check_texts, item_problem
+from eml.serving.checks import check_classify, check_items, check_names, check_search, check_texts, item_problem
 from eml.serving.decoding import decode_served
 from eml.serving.limits import ServingLimits
 from eml.serving.opening import open_served
@@ -294,13 +294,14 @@ class ServingEngine:
 
         Raises:
             DataError: There is no index, or it has no such image; nothing is removed then.
-            ConfigError: Nothing is named.
+            ConfigError: Nothing is named, or too much.
         """
         async with self._answering("remove"):
             index = self._own_index()
             if not (labels or file_names or ids):
                 text = "name what to remove, by `labels`, `file_names` or `ids`"
                 raise ConfigError(text, code="missing-key", parameter="labels")
+            check_names(len(labels) + len(file_names) + len(ids))
             check_texts(labels, self.limits, "labels", may_be_empty=True)
             check_texts(file_names, self.limits, "file_names")
             return await self._in(self._writing, partial(index.remove, labels, file_names, ids), is_change=True)

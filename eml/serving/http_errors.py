@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 from eml.errors import EmlError
 from eml.images.identify import IMAGE_CODES
 from eml.serving.batching import ClosingError, DeadlineError, QueueFullError
-from eml.serving.requests import BodyError
+from eml.serving.requests import MOST_PROBLEMS, BodyError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +28,10 @@ OF_CLIENTS = IMAGE_CODES | {
 }
 """Codes of errors that a request causes; their text is about the request. All others are the server's own affair."""
 STATUS = {"not-an-index": 404, "unknown-model": 404, "needs-key": 401, "not-allowed": 403, "index-is-locked": 503}
+STATUS |= {"index-is-gone": 503, "index-was-replaced": 503}
 TYPES = {400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error"}
+LONGEST_MESSAGE = 4000
+"""Characters of an error's message."""
 GONE = 499
 """The status of nginx for a client that went before its answer; nobody reads it."""
 
@@ -52,9 +55,16 @@ def error_reply(
     return json_reply({"error": facts}, status, headers)
 
 
+def message_of(error: EmlError) -> str:
+    """Return the first problems of an error, as a text that is never long."""
+    more = len(error.problems) - MOST_PROBLEMS
+    text = "; ".join(error.problems[:MOST_PROBLEMS]) + (f"; and {more:,} more" if more > 0 else "")
+    return text if len(text) <= LONGEST_MESSAGE else f"{text[:LONGEST_MESSAGE]} …"
+
+
 def reply_to(error: EmlError) -> Response:
     """Return the reply of an error of eml."""
-    message = "; ".join(error.problems)
+    message = message_of(error)
     if isinstance(error, QueueFullError):
         seconds = str(max(1, math.ceil(error.retry_after)))
         return error_reply(429, error.code, message, headers={"Retry-After": seconds})

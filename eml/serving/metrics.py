@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
@@ -15,6 +16,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from eml.errors import EmlError
 from eml.versions import eml_version
 
 if TYPE_CHECKING:
@@ -29,7 +31,9 @@ WORK = ("embed", "search", "classify", "add", "remove")
 REASONS = (
     "closing",
     "deadline",
+    "index-is-gone",
     "index-is-locked",
+    "index-was-replaced",
     "invalid-value",
     "missing-key",
     "needs-key",
@@ -170,8 +174,9 @@ class _IndexFigures(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yield the figures; the index is read again where it has changed."""
-        if self.index.generation != self._state.generation:
-            self._state = self.index.state()
+        with suppress(EmlError, OSError):  # a lost index is told by /health; the other figures are shown still
+            if self.index.generation != self._state.generation:
+                self._state = self.index.state()
         state = self._state
         yield GaugeMetricFamily("eml_serve_index_generation", "Changes of the index.", state.generation)
         yield GaugeMetricFamily("eml_serve_index_images", "Images in the index.", state.images)

@@ -8,9 +8,12 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
@@ -33,6 +36,8 @@ IMAGE_PARTS = ("images", "image", "file", "files")
 _DATA_URI = re.compile(r"data:[^,;]*(?:;[^,;]*)*?;base64,", re.ASCII | re.IGNORECASE)
 _ADDRESS = re.compile(r"https?://", re.IGNORECASE)
 _LONGEST_NAME = 200
+MOST_PROBLEMS = 10
+"""Problems that an answer names."""
 
 
 class BodyError(EmlError):
@@ -125,13 +130,22 @@ async def parse_request(
 
 
 def validated(fields: type[Fields], values: bytes | dict[str, Any]) -> Fields:
-    """Return the fields of JSON or of values. Raises ConfigError with a problem for each that is wrong."""
+    """Return the fields of JSON or of values. Raises ConfigError with the first problems of those that are wrong."""
     try:
         return fields.model_validate_json(values) if isinstance(values, bytes) else fields.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(
-            [_problem(details) for details in error.errors(include_url=False, include_input=False)]
-        ) from None
+        if error.error_count() > 2 * len(fields.model_fields) + MOST_PROBLEMS:  # all of them would take seconds
+            return validated(fields, _shortened(fields, values))
+        details = error.errors(include_url=False, include_input=False)
+        raise ConfigError([_problem(each) for each in details[:MOST_PROBLEMS]]) from None
+
+
+def _shortened(fields: type[BaseModel], values: bytes | dict[str, Any]) -> dict[str, Any]:
+    """Return the values of the fields, and the first of those that are none."""
+    found: dict[str, Any] = from_json(values) if isinstance(values, bytes) else values
+    known = {name: found[name] for name in fields.model_fields if name in found}
+    unknown = islice((name for name in found if name not in known), MOST_PROBLEMS)
+    return known | dict.fromkeys(unknown)
 
 
 def _problem(details: Any) -> Problem:
@@ -148,6 +162,11 @@ async def _form(
 ) -> tuple[list[tuple[str, str]], list[ServedImage]]:
     """Return the fields of a form and its images."""
 
+    charset = parse_options_header(request.headers["content-type"])[1].get(b"charset", b"utf-8")
+    if charset.strip().lower() not in (b"utf-8", b"utf8"):
+        text = f"the form has the charset {charset.decode('latin-1')[:50]!r}; only UTF-8 is read"
+        raise ConfigError(text, code="invalid-value")
+
     async def stream() -> AsyncGenerator[bytes, None]:
         yield body
 
@@ -156,7 +175,7 @@ async def _form(
     )
     try:
         form = await parser.parse()
-    except (MultiPartException, UnicodeDecodeError) as error:
+    except (MultiPartException, UnicodeError) as error:
         text = getattr(error, "message", "a field is no UTF-8")
         raise ConfigError(f"the form cannot be read: {text}", code="invalid-value") from None
     values, images = list[tuple[str, str]](), list[ServedImage]()

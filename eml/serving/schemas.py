@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from annotated_types import Ge, Lt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field
 
 TINY = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGO4JCMPAALkARh7zfIdAAAAAElFTkSuQmCC"
@@ -24,9 +25,15 @@ def _no_flag(value: Any) -> Any:
     return value
 
 
-Number = Annotated[int, BeforeValidator(_no_flag)]
-Texts = Annotated[list[str], BeforeValidator(_several)]
-Ids = Annotated[list[Annotated[int, Field(ge=1, lt=2**63)]], BeforeValidator(_several)]
+class _EndsAtFirst(FailFast):
+    """Ends a list at its first wrong item: an error for each of a million would take seconds."""
+
+    __hash__ = object.__hash__  # for `| None`
+
+
+Number = Annotated[int, Ge(-(2**63)), Lt(2**63), BeforeValidator(_no_flag)]
+Texts = Annotated[list[str], _EndsAtFirst(), BeforeValidator(_several)]
+Ids = Annotated[list[Annotated[int, Field(ge=1, lt=2**63)]], _EndsAtFirst(), BeforeValidator(_several)]
 Images = Annotated[
     Texts, Field(description="Images as data URIs (data:image/jpeg;base64,…), or addresses where these are allowed.")
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,13 +11,14 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import torch
 
+from eml.errors import DataError, EmlError
 from eml.images.locate import stays_below
 from eml.indexing.adding import ROOT
 from eml.indexing.answers import NOWHERE
 from eml.indexing.calibrating import calibrate_if_due
 from eml.indexing.classify import Classifier, LabelledTiles
 from eml.indexing.condition_time import conditions_within
-from eml.indexing.database import Database
+from eml.indexing.database import NAME, Database
 from eml.indexing.image_rows import OWN
 from eml.indexing.model_record import fingerprint_of, load_model_of
 from eml.indexing.queries import Queries
@@ -63,8 +65,9 @@ class ServedIndex:
     """
 
     def __init__(self, folder: Path, model: AnyModel, own_model: str | None = None, device: str = "auto") -> None:
-        self.folder, self.model, self.digest = folder, model, model.fingerprint.digest
+        self.folder, self.model, self.digest = folder.absolute(), model, model.fingerprint.digest
         self.store, self.changes, self._facts = IndexStore.open(folder), IndexStore.open(folder), Database(folder)
+        self._file = _file_of(self.folder)
         self.fingerprint = fingerprint_of(self.store)
         self._own_name, self._device = own_model, device
         self._own = model if self.digest == self.fingerprint.digest else None
@@ -75,15 +78,40 @@ class ServedIndex:
         for opened in (self.store, self.changes, self._facts):
             opened.close()
 
+    @contextmanager
+    def _at_its_place(self) -> Iterator[None]:
+        """Do what a block does with the index that was opened.
+
+        Raises:
+            DataError: The folder is gone, or another index is in its place: what is open still answers, and takes
+                changes, but these would be lost.
+        """
+        self._check_place()
+        try:
+            yield
+        except (EmlError, OSError):
+            self._check_place()  # it went in the block, which says more than what failed then
+            raise
+
+    def _check_place(self) -> None:
+        try:
+            file = _file_of(self.folder)
+        except OSError:
+            text = "the index is gone from its folder; put it back, or start the server with another one"
+            raise DataError(text, code="index-is-gone") from None
+        if file != self._file:
+            text = "another index is in the folder of the one that was opened; start the server again"
+            raise DataError(text, code="index-was-replaced")
+
     @property
     def generation(self) -> int:
         """The number of changes since the index was made, by any process."""
-        with self._facts.read() as connection:
+        with self._at_its_place(), self._facts.read() as connection:
             return read_state(connection, self.folder).generation
 
     def state(self) -> ServedIndexState:
         """Return the facts that a client may know, of one generation."""
-        with self._facts.read() as connection:
+        with self._at_its_place(), self._facts.read() as connection:
             state = read_state(connection, self.folder)
             classes = connection.execute("SELECT COUNT(DISTINCT label) FROM images").fetchone()[0]
             is_calibrated = read_fact(connection, "calibration", self.folder) != "null"
@@ -98,6 +126,10 @@ class ServedIndex:
 
     def check_condition(self, where: str) -> None:
         """Raise a ConfigError unless a condition can be understood; the folders of the images are not its business."""
+        with self._at_its_place():
+            self._check_condition(where)
+
+    def _check_condition(self, where: str) -> None:
         parse_where(where, {name: kind for name, kind in self.store.columns.items() if name != ROOT})
 
     def search(
@@ -111,7 +143,7 @@ class ServedIndex:
         classify: bool = False,
     ) -> SearchReply:
         """Return the nearest images of embedded queries, all of one generation. classify: also their classes."""
-        with self.store.snapshot(), conditions_within(CONDITION_SECONDS):
+        with self._at_its_place(), self.store.snapshot(), conditions_within(CONDITION_SECONDS):
             calibration = calibration_of(self.store)
             answers: list[SearchItem] = []
             for items, are_texts in ((images, False), (texts, True)):
@@ -129,7 +161,7 @@ class ServedIndex:
 
     def classify(self, images: Sequence[EmbeddedItem], unknown_share: float | None) -> ClassifyReply:
         """Return the classes of embedded images, all of one generation."""
-        with self.store.snapshot():
+        with self._at_its_place(), self.store.snapshot():
             generation, calibration = self.store.generation, calibration_of(self.store)
             if calibration is not None and unknown_share is not None:
                 calibration = calibration.with_unknown_share(unknown_share)
@@ -157,8 +189,19 @@ class ServedIndex:
         file_names: Sequence[str],
     ) -> ChangeReply:
         """Add the images that have an embedding, as one change, and return what came of each."""
-        rows = [row for row, image in enumerate(images) if image.embedding is not None]
         model = self.own_model()
+        with self._at_its_place():
+            return self._add(images, contents, labels, file_names, model)
+
+    def _add(
+        self,
+        images: Sequence[EmbeddedItem],
+        contents: Sequence[str],
+        labels: Sequence[str],
+        file_names: Sequence[str],
+        model: AnyModel,
+    ) -> ChangeReply:
+        rows = [row for row, image in enumerate(images) if image.embedding is not None]
         results = [ChangedItem(image.name, problem=image.problem) for image in images]
         added = 0
         if rows:
@@ -195,14 +238,21 @@ class ServedIndex:
         Raises:
             DataError: The index has no image of a label, file name or id; nothing is removed.
         """
-        removed = self.changes.remove(labels=labels, file_names=file_names, ids=ids)
-        return ChangeReply(self.fingerprint.digest, self.changes.generation, len(self.changes), removed=removed)
+        with self._at_its_place():
+            removed = self.changes.remove(labels=labels, file_names=file_names, ids=ids)
+            return ChangeReply(self.fingerprint.digest, self.changes.generation, len(self.changes), removed=removed)
 
     def _classifier(self, generation: int, calibration: AnswerCalibration | None) -> Classifier:
         """Return what gives images their classes; the codes of the classes are kept while the index stays as it is."""
         if self._tiles is None or self._tiles[0] != generation:
             self._tiles = (generation, LabelledTiles(self.store))
         return Classifier(self.store, calibration, self._tiles[1])
+
+
+def _file_of(folder: Path) -> tuple[int, int]:
+    """Return what tells the database's file from any other one. Raises OSError where there is none."""
+    facts = (folder / NAME).stat()
+    return facts.st_dev, facts.st_ino
 
 
 def _without_unknown(label: str, model: AnyModel) -> str:

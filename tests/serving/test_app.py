@@ -2,7 +2,10 @@
 
 import asyncio
 import base64
+import shutil
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -269,3 +272,69 @@ def test_a_path_with_a_value_of_another_type_is_refused_in_the_form_of_all_error
     reply = Client(app).get("/number/1;DROP")
     assert (reply.status_code, reply.json()["error"]["param"]) == (400, "id")
     assert "DROP" not in reply.text
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"input": [1] * 20_000}, "input.0: Input should be a valid string"),
+        ({"text": [None] * 20_000}, "text.0: Input should be a valid string"),
+        ({f"key{number}": 1 for number in range(10_000)}, "key9: there is no such field"),
+        ({"input": "x", "k": 10**400}, "k: "),
+    ],
+)
+def test_a_body_with_thousands_of_mistakes_is_answered_with_the_first_of_them(
+    client: Client, body: dict[str, Any], message: str
+) -> None:
+    begun = time.perf_counter()
+    answer = client.post("/v1/search", json=body)
+    assert time.perf_counter() - begun < 1
+    assert answer.status_code == 400
+    assert message in answer.json()["error"]["message"]
+    assert "key10:" not in answer.text
+    assert len(answer.content) < 2000
+
+
+def test_only_so_many_images_are_removed_at_once(engine: ServingEngine) -> None:
+    answer = Client(make_app(engine, may_change=True)).post("/v1/index/remove", json={"ids": list(range(1, 10_002))})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "out-of-range")
+    assert "10,001 labels, file names and ids; at most 10,000" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("charset", ["undefined", "punycode", "utf-7", "unicode_escape", "x\0"])
+def test_a_form_in_another_charset_than_utf8_is_refused(client: Client, charset: str) -> None:
+    part = b'--X\r\nContent-Disposition: form-data; name="images"; filename="+2AA-"\r\n\r\nx\r\n--X--\r\n'
+    headers = {"Content-Type": f"multipart/form-data; boundary=X; charset={charset}"}
+    error = client.post("/v1/search", content=part, headers=headers)
+    assert (error.status_code, error.json()["error"]["code"]) == (400, "invalid-value")
+    assert "only UTF-8" in error.json()["error"]["message"]
+    headers["Content-Type"] = "multipart/form-data; boundary=X; charset=UTF-8"
+    assert client.post("/v1/search", content=part, headers=headers).status_code == 200
+
+
+def test_an_index_that_is_gone_or_replaced_while_it_is_served_is_a_503_and_no_change_is_lost_in_it(
+    tmp_path: Path, engine: ServingEngine
+) -> None:
+    assert engine.index is not None
+    served, away = engine.index.folder, tmp_path / "away"
+    client = Client(make_app(engine, may_change=True))
+
+    def replies() -> list[tuple[int, str]]:
+        answers = [client.get("/v1/index"), client.post("/v1/search", files=form("mug"))]
+        answers += [client.post(f"/v1/index/{change}", **what) for change, what in changes.items()]
+        assert client.get("/health").json()["status"] == "failing"
+        assert client.get("/health").status_code == 503
+        assert not any(str(served.parent) in answer.text for answer in answers)
+        return [(answer.status_code, answer.json()["error"]["code"]) for answer in answers]
+
+    changes = {"add": {"files": form("tea"), "data": {"labels": "tea"}}, "remove": {"json": {"ids": [1]}}}
+    served.rename(away)
+    try:
+        assert replies() == [(503, "index-is-gone")] * 4
+        shutil.copytree(away, served)
+        assert replies() == [(503, "index-was-replaced")] * 4
+        shutil.rmtree(served)
+    finally:
+        away.rename(served)
+    assert client.get("/health").json()["status"] == "ok"
+    assert client.get("/v1/index").json()["images"] == 9

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 
 from fastapi import FastAPI, Request, Response
 
+from eml.errors import EmlError
 from eml.serving.http_errors import json_reply
 from eml.serving.routes.base import ERRORS, Server
 from eml.serving.schemas import HealthAnswer, ModelsAnswer
+
+log = logging.getLogger("eml.serving")
 
 
 def add_routes(app: FastAPI, server: Server) -> None:
@@ -18,10 +22,16 @@ def add_routes(app: FastAPI, server: Server) -> None:
 
     @app.get("/health", response_model=HealthAnswer, tags=["about"], summary="Embed a drawn image")
     async def health() -> Response:
-        """Embed a drawn image: 200 where that works in time, else, and at the end, 503. Needs no key."""
+        """Embed a drawn image, and read the index: 200 where that works in time, else 503. Needs no key."""
         is_healthy = await engine.is_healthy()
         status = "ok" if is_healthy else "closing" if engine.is_closing else "failing"
-        generation = (await engine.index_state()).generation if is_healthy and engine.facts.has_index else None
+        generation = None
+        if is_healthy and engine.index is not None:
+            try:
+                generation = (await engine.index_state()).generation
+            except (EmlError, OSError):
+                log.exception("the index cannot be read")
+                is_healthy, status = False, "failing"
         facts = {"status": status, "model": engine.facts.fingerprint, "generation": generation}
         return json_reply(facts | {"queue": engine.queue_depth}, 200 if is_healthy else 503)
 
