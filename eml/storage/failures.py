@@ -9,7 +9,33 @@ from eml.errors import DataError
 _PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 509})
 """Status codes of requests that are worth repeating."""
 _REFUSALS = {401: "not signed in", 403: "access denied", 404: "no such object", 410: "no such object"}
-_KINDS = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, NotImplementedError)
+
+
+class RefusedAnswerError(OSError):
+    """An answer that is not taken, and would be no other one the next time; its text is for the user."""
+
+
+_KINDS = (
+    FileNotFoundError,
+    PermissionError,
+    IsADirectoryError,
+    NotADirectoryError,
+    NotImplementedError,
+    RefusedAnswerError,
+)
+_UNANSWERED = frozenset(
+    {
+        "ClientConnectorError",
+        "ClientConnectorDNSError",
+        "ConnectionTimeoutError",
+        "SocketTimeoutError",
+        "ServerTimeoutError",
+        "EndpointConnectionError",
+        "ConnectTimeoutError",
+        "ReadTimeoutError",
+    }
+)
+"""Errors of aiohttp and botocore of a place where nothing answers."""
 _MODULES = (
     "aiohttp",
     "botocore",
@@ -100,6 +126,8 @@ def as_os_error(error: BaseException, name: object) -> OSError:
     detail = plain_text(error)
     if isinstance(error, OSError) and error.strerror:
         detail = " ".join(_SIGNED_IN.sub(r"\1***@", _QUERY.sub(r"\1***", str(error.strerror))).split())[:_MOST]
+    if any(type(cause).__name__ in _UNANSWERED for cause in _chain(error)):
+        detail = f"nothing answers at this address ({detail})"
     if status is not None and str(status) not in detail:
         detail = f"{detail} (status {status})"
     return OSError(errno.EIO, detail, text)

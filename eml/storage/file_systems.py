@@ -61,6 +61,10 @@ def _open(scheme: str) -> Any:
     except ImportError as error:
         raise _missing("fsspec", scheme) from error
     try:
+        if scheme in ("https", "http"):
+            from eml.storage.web_files import WebFileSystem
+
+            return WebFileSystem(skip_instance_cache=True, **_settings(scheme))
         return fsspec.filesystem(scheme, skip_instance_cache=True, **_settings(scheme))
     except ImportError as error:
         raise _missing(PACKAGES.get(scheme, "fsspec"), scheme) from error
@@ -90,10 +94,9 @@ def _settings(scheme: str) -> dict[str, Any]:
         }
         return _NO_CACHE | {"config_kwargs": limits | own}
     if scheme in ("https", "http"):
-        import aiohttp
+        from eml.storage.web_files import client_settings
 
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT, sock_read=_READ)
-        return _NO_CACHE | {"encoded": True, "client_kwargs": {"timeout": timeout}}
+        return _NO_CACHE | {"encoded": True, "client_kwargs": client_settings(_CONNECT, _READ)}
     return dict(_NO_CACHE) if scheme in ("gs", "az", "abfs", "hf") else {}
 
 

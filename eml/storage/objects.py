@@ -92,12 +92,19 @@ def read_whole(path: RemotePath, info: ObjectInfo | None, at_most: int | None = 
     system, place = file_system(path), location(path)
     known = [] if info is None else [info]
 
+    def whole(facts: ObjectInfo) -> bytes:
+        if path.scheme not in ("https", "http"):
+            return cast(bytes, system.cat_file(place))
+        if facts.bytes >= 0:  # one more, so that a longer answer is seen
+            return cast(bytes, system.cat_file(place, most=facts.bytes + 1))
+        return cast(bytes, system.cat_file(place) if at_most is None else system.cat_file(place, most=at_most))
+
     def request() -> tuple[bytes, ObjectInfo]:
         facts = known.pop() if known else info_of(system.info(place))  # as it is now, from the second attempt on
         if facts.is_folder:
             raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
         cut = at_most is not None and facts.bytes > at_most
-        data = cast(bytes, system.cat_file(place, start=0, end=at_most) if cut else system.cat_file(place))
+        data = cast(bytes, system.cat_file(place, start=0, end=at_most) if cut else whole(facts))
         expected = at_most if cut and at_most is not None else facts.bytes
         if expected >= 0 and len(data) != expected:
             raise OSError(errno.EIO, f"{len(data):,} bytes were read of {expected:,}", str(path))

@@ -17,9 +17,9 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
-from urllib.parse import urlsplit
 
 from eml.errors import DataError
+from eml.storage.addresses import check_url, local_path
 from eml.storage.object_info import ObjectInfo
 
 SCHEMES = ("s3", "gs", "az", "abfs", "hf", "https", "http", "memory")
@@ -79,8 +79,9 @@ def as_place(text: str | os.PathLike[str]) -> Path:
     """Return the path that a text stands for: a `RemotePath` of a URL, a local path of `file://` and any other text.
 
     Raises:
-        ValueError: The URL has a scheme that is not read, credentials, a query, `..` or no bucket or host. The text of
-            the error continues the parameter's name and holds no secret.
+        ValueError: The URL has a scheme that is not read, credentials, a query, `..`, no bucket or host, or a port
+            that is none; or it is one of a file on another host. The text of the error continues the parameter's name
+            and holds no secret.
     """
     if isinstance(text, RemotePath):
         return text
@@ -92,10 +93,10 @@ def as_place(text: str | os.PathLike[str]) -> Path:
         return Path(text)
     scheme = match[1].lower()
     if scheme == "file":
-        return Path(text[len("file://") :] or "/")
+        return local_path(text[len("file://") :])
     if scheme not in SCHEMES:
         raise ValueError(f"must be a path or a URL of {', '.join(SCHEMES)} or file, got {scheme}://…")
-    _check_url(text, scheme)
+    check_url(text, scheme)
     return RemotePath(scheme + text[len(match[1]) :])
 
 
@@ -126,30 +127,6 @@ def common_place(places: Iterable[Path]) -> Path:
         if all(path.is_relative_to(folder) for path in paths):
             return folder
     raise ValueError("no place holds all of them")
-
-
-def _check_url(text: str, scheme: str) -> None:
-    """Raise ValueError for a URL that holds a secret, or that a path cannot hold."""
-    parts = urlsplit(text) if scheme in ("http", "https") else None
-    rest = text.partition("://")[2]
-    host, _, path = rest.partition("/")
-    if "@" in host and scheme not in ("hf", "abfs", "az"):
-        raise ValueError(
-            f"must not hold credentials, got {scheme}://***@{host.rpartition('@')[2]}/…. Give them in the environment, "
-            "see docs/remote.md"
-        )
-    if ":" in host.partition("@")[0] and "@" in host:
-        raise ValueError(f"must not hold credentials, got {scheme}://***. Give them in the environment")
-    if (parts is not None and (parts.query or parts.fragment)) or (scheme != "memory" and "?" in rest):
-        raise ValueError(
-            f"must not have a query, which may be a signature, got {scheme}://{host}/…?***. "
-            "Give the credentials in the environment, see docs/remote.md"
-        )
-    if not host:
-        raise ValueError(f"must name a {'host' if parts is not None else 'bucket'} after {scheme}://")
-    inner = path.rstrip("/").split("/") if path.rstrip("/") else []
-    if any(part in ("", ".", "..") for part in inner):
-        raise ValueError(f"must not have '..', '.' or an empty part after {scheme}://{host}/, got {text}")
 
 
 class RemotePath(_LocalPath):

@@ -1,5 +1,6 @@
 """Requests that are repeated when they fail in passing: with growing waits, and within a budget."""
 
+import logging
 import os
 import random
 import threading
@@ -33,6 +34,8 @@ class RetryPolicy:
 
 
 POLICY = RetryPolicy()
+_SILENT = 5.0  # seconds after which a user is told why nothing happens
+_log = logging.getLogger("eml.storage")
 
 
 class RetryBudget:
@@ -57,6 +60,16 @@ class RetryBudget:
 
 
 _budgets: dict[int, RetryBudget] = {}
+_told: set[tuple[int, str]] = set()
+
+
+def _tell(name: object, error: Exception, seconds: float) -> None:
+    """Log once for each place and process that it is asked again."""
+    place = "/".join(str(name).split("/")[:3])
+    if seconds > _SILENT and (os.getpid(), place) not in _told:
+        _told.add((os.getpid(), place))
+        reason = as_os_error(error, name).strerror
+        _log.warning("%s: %s; it is asked again for up to %.0f seconds", place, reason, POLICY.object_seconds)
 
 
 def _budget() -> RetryBudget:
@@ -89,6 +102,7 @@ def with_retries(request: Callable[[], Answer], name: object) -> Answer:
                 text = f"{name}: {plain_text(error)}. Requests to this place fail too often: the command has waited "
                 text += f"{policy.budget:.0f} seconds in all to repeat them. Run it again when the place answers"
                 raise DataError(text, code="remote-failing") from error
+            _tell(name, error, time.monotonic() - begin)
             time.sleep(wait)
         else:
             budget.refund()

@@ -49,7 +49,7 @@ def test_it_is_absolute_behind_a_local_folder_and_never_read_from_the_local_disk
 
 def test_a_text_without_a_scheme_or_with_that_of_files_is_a_local_path() -> None:
     assert as_place("photos/a") == Path("photos/a")
-    assert as_place("file:///data/photos") == Path("/data/photos")
+    assert as_place("file:///data/photos") == as_place("file://localhost/data/pho%74os") == Path("/data/photos")
     assert not is_url("C:/photos")
     assert not is_url("s3:/photos")
     assert is_url("s3://photos")
@@ -68,6 +68,14 @@ def test_a_text_without_a_scheme_or_with_that_of_files_is_a_local_path() -> None
         ("s3://bucket/../SECRET", r"must not have '\.\.'"),
         ("ftp://host/a", "must be a path or a URL of s3, gs, az"),
         ("s3:/bucket", "one slash after s3:"),
+        ("file://", "must have a path after file://"),
+        ("file://localhost", "must have a path after file://"),
+        ("file://host/a", "must be a file of this machine, got file://host/"),
+        ("http://host:99999/a.csv", "must have a port from 0 to 65535, got http://host:99999"),
+        (
+            "http://me:SECRET@[::1/x",
+            r"must be an address such as http://host/folder, got http://\*\*\*@\[::1 \(Invalid",
+        ),
     ],
 )
 def test_a_url_that_holds_a_secret_or_no_place_is_refused_without_the_secret(text: str, problem: str) -> None:

@@ -1,0 +1,126 @@
+import threading
+import zlib
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from eml.storage import RemotePath, file_systems, open_binary, read_bytes, retries
+from eml.storage.failures import as_os_error, is_passing
+
+DATA = bytes(range(256)) * 4
+
+
+class _Server(BaseHTTPRequestHandler):
+    """Serves DATA at /a.bin, and answers that a careless or hostile server gives."""
+
+    other = ""
+    """The address of another server, to which /elsewhere.bin leads."""
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        headers, body, status = {}, DATA, 200
+        if self.path == "/elsewhere.bin":
+            headers, body, status = {"Location": f"{self.other}/a.bin?token=SECRET"}, b"", 302
+        elif self.path == "/moved.bin":
+            headers, body, status = {"Location": "/a.bin"}, b"", 302
+        elif self.path == "/encoded.bin":
+            headers, body = {"Content-Encoding": "gzip"}, zlib.compress(bytes(10**6), wbits=31)
+        elif self.path == "/endless.bin":
+            headers, body = {"Transfer-Encoding": "chunked"}, b"400\r\n" + DATA + b"\r\n" + b"400\r\n" + DATA + b"\r\n"
+        elif self.path != "/a.bin":
+            status, body = 404, b""
+        if "Transfer-Encoding" not in headers:
+            headers["Content-Length"] = str(len(body))
+        elif self.command == "HEAD":
+            headers = {"Content-Length": str(len(DATA))}
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    servers = [ThreadingHTTPServer(("127.0.0.1", 0), _Server) for _ in range(2)]
+    for server in servers:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    _Server.other = f"http://127.0.0.1:{servers[1].server_port}"
+    before = retries.POLICY
+    retries.POLICY = retries.RetryPolicy(attempts=2, first=1e-4, longest=1e-3)
+    file_systems._opened.clear()
+    yield f"http://127.0.0.1:{servers[0].server_port}"
+    retries.POLICY = before
+    file_systems._opened.clear()
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_an_object_is_read_whole_and_from_its_begin(address: str) -> None:
+    path = RemotePath(f"{address}/a.bin")
+    assert read_bytes(path) == DATA
+    assert read_bytes(path, at_most=10) == DATA[:10]
+    with open_binary(path) as file:
+        assert file.read(4) == DATA[:4]
+    assert not RemotePath(f"{address}/b.csv").exists()
+
+
+def test_a_redirect_is_followed_on_its_host_and_refused_to_another_port_with_both_named(address: str) -> None:
+    assert read_bytes(RemotePath(f"{address}/moved.bin")) == DATA
+    with pytest.raises(OSError, match=f"{address} redirects to {_Server.other}. Redirects are followed") as error:
+        read_bytes(RemotePath(f"{address}/elsewhere.bin"))
+    assert "SECRET" not in str(error.value)
+    assert not is_passing(error.value.__cause__ or error.value)
+
+
+def test_a_redirect_may_go_from_http_to_https_of_a_host_and_nowhere_else() -> None:
+    from yarl import URL
+
+    from eml.storage.web_files import may_redirect
+
+    source = URL("http://host/a")
+    assert may_redirect(source, URL("https://host/b"))
+    assert not may_redirect(URL("https://host/a"), URL("http://host/a"))
+    for target in (
+        "https://host:8443/a",
+        "http://host:81/a",
+        "https://host.evil/a",
+        "http://127.0.0.1/a",
+        "ftp://host/",
+    ):
+        assert not may_redirect(source, URL(target)), target
+
+
+def test_an_encoded_answer_is_refused_and_not_decoded(address: str) -> None:
+    with pytest.raises(OSError, match="Content-Encoding 'gzip', though none was asked for"):
+        read_bytes(RemotePath(f"{address}/encoded.bin"))
+
+
+def test_of_an_answer_that_does_not_end_no_more_is_read_than_was_told(address: str) -> None:
+    with pytest.raises(OSError, match="1,025 bytes were read of 1,024"):
+        read_bytes(RemotePath(f"{address}/endless.bin"))
+
+
+def test_a_server_that_does_not_answer_is_no_missing_file_and_said_once(
+    address: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(retries, "_SILENT", -1.0)
+    retries._told.clear()
+    for _ in range(2):
+        with pytest.raises(OSError, match="nothing answers at this address") as error:
+            read_bytes(RemotePath("http://127.0.0.1:1/a.bin"))
+        assert not isinstance(error.value, FileNotFoundError)
+    assert [record.message.partition(" (")[0] for record in caplog.records if record.name == "eml.storage"] == [
+        "http://127.0.0.1:1: nothing answers at this address"
+    ]
+    assert as_os_error(TimeoutError("x"), "name").strerror == "x"
