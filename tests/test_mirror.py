@@ -54,6 +54,7 @@ TESTED_THROUGH = {
     "cli/help_page": "cli/test_help",
     "cli/launching": "cli/test_way",
     "commands/with_upload": "commands/test_upload",
+    "storage/addresses": "storage/test_remote_path",
     "storage/failures": "storage/test_retries",
     "storage/object_info": "storage/test_objects",
     "storage/file_systems": "storage/test_objects",
