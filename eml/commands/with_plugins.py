@@ -7,8 +7,8 @@ from eml.imported import is_imported
 WITH_PLUGINS = frozenset(
     (
         *("backbones", "cache", "calibrate", "classify", "compress", "embed", "ensemble", "evaluate", "export"),
-        *("index add", "index build", "init", "margins", "probe", "report", "search", "suspects", "sweep"),
-        *("text", "train"),
+        *("index add", "index build", "init", "margins", "probe", "report", "search", "serve", "suspects"),
+        *("sweep", "text", "train"),
     )
 )
 """The commands whose config has a field `plugins`."""
