@@ -20,7 +20,19 @@ FUNCTIONS = {
     "data": (
         "Data",
         "Folders, tables, splits and folds.",
-        ("scan", "protocol", "merge", "filter", "split", "kfold", "audit", "report", "pack", "fill_cache"),
+        (
+            "scan",
+            "protocol",
+            "merge",
+            "filter",
+            "split",
+            "kfold",
+            "audit",
+            "report",
+            "pack",
+            "fill_cache",
+            "merge_shards",
+        ),
     ),
     "training": (
         "Training",
@@ -43,6 +55,7 @@ FUNCTIONS = {
         (
             *("build_index", "add_to_index", "remove_from_index", "index_info", "verify_index", "compact_index"),
             *("calibrate_index", "export_index", "search", "classify"),
+            *("serve", "add_serve_key", "list_serve_keys", "remove_serve_key"),
         ),
     ),
 }

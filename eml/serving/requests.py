@@ -137,14 +137,14 @@ def validated(fields: type[Fields], values: bytes | dict[str, Any]) -> Fields:
         if error.error_count() > 2 * len(fields.model_fields) + MOST_PROBLEMS:  # all of them would take seconds
             return validated(fields, _shortened(fields, values))
         details = error.errors(include_url=False, include_input=False)
-        raise ConfigError([_problem(each) for each in details[:MOST_PROBLEMS]]) from None
+        raise ConfigError([_problem(detail) for detail in details[:MOST_PROBLEMS]]) from None
 
 
 def _shortened(fields: type[BaseModel], values: bytes | dict[str, Any]) -> dict[str, Any]:
     """Return the values of the fields, and the first of those that are none."""
-    found: dict[str, Any] = from_json(values) if isinstance(values, bytes) else values
-    known = {name: found[name] for name in fields.model_fields if name in found}
-    unknown = islice((name for name in found if name not in known), MOST_PROBLEMS)
+    parsed: dict[str, Any] = from_json(values) if isinstance(values, bytes) else values
+    known = {name: parsed[name] for name in fields.model_fields if name in parsed}
+    unknown = islice((name for name in parsed if name not in known), MOST_PROBLEMS)
     return known | dict.fromkeys(unknown)
 
 

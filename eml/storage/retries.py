@@ -60,14 +60,14 @@ class RetryBudget:
 
 
 _budgets: dict[int, RetryBudget] = {}
-_told: set[tuple[int, str]] = set()
+_reported: set[tuple[int, str]] = set()
 
 
 def _tell(name: object, error: Exception, seconds: float) -> None:
     """Log once for each place and process that it is asked again."""
     place = "/".join(str(name).split("/")[:3])
-    if seconds > _SILENT and (os.getpid(), place) not in _told:
-        _told.add((os.getpid(), place))
+    if seconds > _SILENT and (os.getpid(), place) not in _reported:
+        _reported.add((os.getpid(), place))
         reason = as_os_error(error, name).strerror
         _log.warning("%s: %s; it is asked again for up to %.0f seconds", place, reason, POLICY.object_seconds)
 

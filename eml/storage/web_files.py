@@ -85,7 +85,7 @@ async def _bytes_of(answer: aiohttp.ClientResponse, most: int | None) -> bytes:
 
 
 class WebFileSystem(HTTPFileSystem):  # type: ignore[misc]  # fsspec has no types
-    """What web servers have, by their addresses."""
+    """Read what web servers have, by its address."""
 
     async def _info(self, url: str, **settings: Any) -> dict[str, Any]:
         """Return the facts of an object, by HEAD, or by GET where that tells no size.

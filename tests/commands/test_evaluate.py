@@ -53,12 +53,15 @@ def test_no_images_to_evaluate_on_is_an_error_that_names_the_parameter(tmp_path:
     assert caught.value.parameter == "data"
 
 
+SHARDED = {"shards", "shard", "executor", "executor_options", "address"}
+
+
 def test_the_options_of_the_library_are_those_of_the_commands() -> None:
     """`evaluate` and `calibrate` pass their fields on; one that is added to a config alone would end in a bug."""
     columns = {field.name for field in fields(ColumnMap)}  # these go on together, as `columns`
     for options, config, kept in (
-        (EvaluationOptions, EvaluateConfig, {"report", "map", "fold", "plugins"}),
-        (CalibrationOptions, CalibrateConfig, {"plot", "from_folds", "plugins"}),
+        (EvaluationOptions, EvaluateConfig, {"report", "map", "fold", "plugins"} | SHARDED),
+        (CalibrationOptions, CalibrateConfig, {"plot", "from_folds", "plugins"} | SHARDED),
     ):
         names = {field.name for field in fields(options)}
         assert columns <= config.model_fields.keys()

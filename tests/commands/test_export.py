@@ -23,7 +23,7 @@ def proved(path: Path, images: Path, *, passed: bool = True) -> Any:
     outcome = SimpleNamespace(
         proof=proof, run=SimpleNamespace(images=SimpleNamespace(table=table)), calibration_line=""
     )
-    exported = SimpleNamespace(path=path, format="onnx", outcome=outcome)
+    exported = SimpleNamespace(path=path, format="onnx", outcome=outcome, repository=None)
     return SimpleNamespace(exported=exported, proof=proof, summary=lambda: "model.onnx")
 
 

@@ -18,6 +18,7 @@ FOR_DEVELOPERS = {"all", "databases", "dev", "docs", "notebook", "test"}
 OF_DEPENDENCIES = {
     *(
         "PIL",
+        "annotated_types",
         "click",
         "cv2",
         "huggingface_hub",

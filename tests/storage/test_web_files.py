@@ -115,7 +115,7 @@ def test_a_server_that_does_not_answer_is_no_missing_file_and_said_once(
     address: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(retries, "_SILENT", -1.0)
-    retries._told.clear()
+    retries._reported.clear()
     for _ in range(2):
         with pytest.raises(OSError, match="nothing answers at this address") as error:
             read_bytes(RemotePath("http://127.0.0.1:1/a.bin"))

@@ -148,7 +148,8 @@ def test_a_mixed_batch_that_is_not_finite_names_its_images_and_how_to_go_on(
 def test_float16_scales_its_gradient_and_saves_the_scale(config: RunConfig, table: Table) -> None:
     half = changed(config, precision="float16", optimizer={"clip": 1.0}, epochs=1)
     run = Run(build_parts(half, table))
-    lines = [run.step(pixels, rows) for pixels, rows in run.batches.of_epoch(1, 0)]
+    epochs = range(1, 9)  # the scale falls until nothing overflows, on some processors later than on others
+    lines = [run.step(pixels, rows) for epoch in epochs for pixels, rows in run.batches.of_epoch(epoch, 0)]
     norms = [line["gradient_norm"] for line in lines if line["gradient_norm"] is not None]  # None: it overflowed
     assert norms
     assert max(norms) < 1e4, "unscaled before it is measured"

@@ -40,7 +40,7 @@ class PackedShard:
 
 @dataclass(frozen=True)
 class FileFacts:
-    """What the list of packed files says of one."""
+    """Hold the facts that the list of packed files has of one."""
 
     images: int
     bytes: int
@@ -49,7 +49,7 @@ class FileFacts:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What an earlier pack wrote: its plan's digest, the packed files, and the digests of its pages."""
+    """Hold the facts that an earlier pack wrote: its plan's digest, the packed files, and the digests of its pages."""
 
     plan: str
     files: dict[str, FileFacts]
@@ -100,8 +100,8 @@ def check_place(out: Path, *, overwrite: bool) -> bool:
         return False
     manifest = read_manifest(out)
     if manifest is None:
-        found = f"has a damaged {MANIFEST}" if (out / MANIFEST).exists() else "was not written by eml pack"
-        text = f"{out}: exists, is not empty and {found}. Give another `out`, or move it away"
+        state = f"has a damaged {MANIFEST}" if (out / MANIFEST).exists() else "was not written by eml pack"
+        text = f"{out}: exists, is not empty and {state}. Give another `out`, or move it away"
         raise OutputError(text, code="folder-not-empty", parameter="out")
     if not overwrite:
         text = f"{out}: holds other packed images, or some that were changed. Set `overwrite` to replace them, or "
