@@ -74,6 +74,19 @@ def answered_by(answer: Callable[[], None]) -> Iterator[None]:
 
 
 @contextmanager
+def signals_held(*numbers: signal.Signals) -> Iterator[None]:
+    """Delay signals until after the block. Processes started in it never see one: this process ends them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
 def guarded(code: int, *, for_good: bool) -> Iterator[None]:
     """End the process some seconds after a SIGTERM in the block, unless the block is left before.
 

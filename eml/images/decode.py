@@ -24,7 +24,7 @@ from eml.files import refuse_pipe
 from eml.images.flatten import Background
 from eml.images.identify import ImageError as ImageError
 from eml.images.identify import Reason as Reason
-from eml.images.identify import identify, quiet_pillow
+from eml.images.identify import check_bytes, identify, not_empty, quiet_pillow, readable
 from eml.images.memory import JPEG
 from eml.images.opening import Box as Box
 from eml.images.opening import ChoosePart as ChoosePart
@@ -142,16 +142,11 @@ def shown_size(path: Path) -> tuple[int, int]:
 
     Raises ImageError for a file that is not a usable image.
     """
-    try:
-        with _opened(path) as file, quiet_pillow:
-            image = identify(file, path)
-            turn = orientation(image)
-            if image.format in JPEG or turn == 1:
-                return turned(image.size, turn)
-    except FileNotFoundError as error:
-        raise ImageError(path, "missing", "no such file") from error
-    except OSError as error:
-        raise ImageError(path, "unreadable", error.strerror or str(error)) from error
+    with readable(path), _opened(path) as file, quiet_pillow:
+        image = identify(file, path)
+        turn = orientation(image)
+        if image.format in JPEG or turn == 1:
+            return turned(image.size, turn)
     decoded = open_image(read(path), path)  # Pillow itself turns some formats during decoding
     return decoded.width, decoded.height
 
@@ -174,24 +169,17 @@ def read(path: Path) -> bytes:
         return read_remote(path, MAX_BYTES)
     if (member := split_member(path)) is not None:
         return _read_member(member, path)
-    try:
+    with readable(path):
         refuse_pipe(path)
         with path.open("rb", buffering=0) as file:
             size = os.fstat(file.fileno()).st_size
             if size > _LARGE:
                 with quiet_pillow:
                     identify(file, path)
-            if size > MAX_BYTES:
-                raise ImageError(path, "too_large", f"{size:,} bytes; at most {MAX_BYTES:,} are read")
+            check_bytes(path, size, MAX_BYTES)
             file.seek(0)
             data = file.read()
-    except FileNotFoundError as error:
-        raise ImageError(path, "missing", "no such file") from error
-    except OSError as error:
-        raise ImageError(path, "unreadable", error.strerror or str(error)) from error
-    if not data:
-        raise ImageError(path, "empty", "0 bytes")
-    return data
+    return not_empty(path, data)
 
 
 def _read_member(member: Member, path: Path) -> bytes:
@@ -202,12 +190,9 @@ def _read_member(member: Member, path: Path) -> bytes:
         if size > _LARGE:
             with packed.open(member.key) as file, quiet_pillow:
                 identify(file, path)
-        if size > MAX_BYTES:
-            raise ImageError(path, "too_large", f"{size:,} bytes; at most {MAX_BYTES:,} are read")
+        check_bytes(path, size, MAX_BYTES)
         data = packed.read(member.key)
-    if not data:
-        raise ImageError(path, "empty", "0 bytes")
-    return data
+    return not_empty(path, data)
 
 
 def _opened(path: Path) -> IO[bytes]:

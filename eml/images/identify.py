@@ -4,7 +4,8 @@ import os
 import re
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import IO, Literal, get_args
@@ -78,6 +79,30 @@ class ImageError(DataError):
 
     def __reduce__(self) -> tuple[type["ImageError"], tuple[Path | str, Reason, str]]:
         return ImageError, (self.path, self.reason, self.detail)
+
+
+@contextmanager
+def readable(path: Path | str) -> Iterator[None]:
+    """Turn what the system says of a file that cannot be read into an ImageError."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise ImageError(path, "missing", "no such file") from error
+    except OSError as error:
+        raise ImageError(path, "unreadable", error.strerror or str(error)) from error
+
+
+def check_bytes(path: Path | str, size: int, at_most: int) -> None:
+    """Raise an ImageError for a file of too many bytes."""
+    if size > at_most:
+        raise ImageError(path, "too_large", f"{size:,} bytes; at most {at_most:,} are read")
+
+
+def not_empty(path: Path | str, data: bytes) -> bytes:
+    """Return the bytes of a file. Raises ImageError where there are none."""
+    if not data:
+        raise ImageError(path, "empty", "0 bytes")
+    return data
 
 
 class QuietPillow:

@@ -13,8 +13,8 @@ import sys
 import tempfile
 import traceback
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from multiprocessing import reduction
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
@@ -28,6 +28,7 @@ from eml.config.plugins import PluginsInChild
 from eml.errors import DataError
 from eml.images.image_size import HeightWidth
 from eml.images.preprocess import Pixels
+from eml.stopping import signals_held
 
 ALIVE = 2.0  # seconds between looks at whether the parent is alive
 READERS = 8  # that a process keeps, of the training images and of validation sets
@@ -148,7 +149,7 @@ class Worker:
             target=_work, name="loading images", args=(PluginsInChild(), number, reader, memory, theirs), daemon=True
         )
         try:
-            with _stop_signals_held():
+            with signals_held(signal.SIGINT, signal.SIGTERM):
                 self.process.start()
         except OSError as error:
             self.connection.close()
@@ -204,19 +205,6 @@ class Worker:
         self.connection.close()
         self.process.kill()  # it holds nothing but what it has read
         self.process.join(ALIVE)
-
-
-@contextmanager
-def _stop_signals_held() -> Iterator[None]:
-    """Delay Ctrl-C and SIGTERM until after the block. Processes started in it never see one: this process ends them."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _work(plugins: PluginsInChild, number: int, reader: Reader, memory: SharedMemory, connection: Connection) -> None:

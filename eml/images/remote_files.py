@@ -1,6 +1,6 @@
 """Image files in remote places."""
 
-from eml.images.identify import ImageError
+from eml.images.identify import check_bytes, not_empty, readable
 from eml.storage import RemotePath
 from eml.storage.listing import known_info
 from eml.storage.object_cache import cached_bytes
@@ -14,15 +14,8 @@ def read_remote(path: RemotePath, at_most: int) -> bytes:
         ImageError: It is missing, empty, has more than `at_most` bytes, or cannot be read after retries.
         DataError: The place fails too often, or a package is missing.
     """
-    try:
+    with readable(path):
         info = known_info(path) or object_info(path)
-        if info.bytes > at_most:
-            raise ImageError(path, "too_large", f"{info.bytes:,} bytes; at most {at_most:,} are read")
+        check_bytes(path, info.bytes, at_most)
         data = cached_bytes(path, info)
-    except FileNotFoundError as error:
-        raise ImageError(path, "missing", "no such file") from error
-    except OSError as error:
-        raise ImageError(path, "unreadable", error.strerror or str(error)) from error
-    if not data:
-        raise ImageError(path, "empty", "0 bytes")
-    return data
+    return not_empty(path, data)

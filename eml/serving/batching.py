@@ -43,6 +43,9 @@ class DeadlineError(EmlError):
 class ClosingError(EmlError):
     """The server ends, and takes nothing new."""
 
+    def __init__(self) -> None:
+        super().__init__("the server ends; send the request to another one, or later", code="closing")
+
 
 class ServingObserver(Protocol):
     """Is told what happens; its methods are called from several threads, and must be quick."""
@@ -173,7 +176,7 @@ class Batcher:
     def _enter(self, items: int, size: int) -> None:
         with self._changed:
             if self._is_closing:
-                raise ClosingError("the server ends; send the request to another one, or later", code="closing")
+                raise ClosingError
             bounds = ((self._depth + items, self.limits.queue), (self._bytes + size, self.limits.queue_bytes))
             if any(value > most for value, most in bounds):
                 seconds = self.retry_after()

@@ -124,7 +124,8 @@ class ServingEngine:
         self._batcher.observer = observer
 
     @cached_property
-    def _model_facts(self) -> EngineFacts:
+    def facts(self) -> EngineFacts:
+        """The facts of what is served, as they were when they were first asked for."""
         model = self.model
         is_exported = isinstance(model, ExportedModel)
         return EngineFacts(
@@ -141,11 +142,6 @@ class ServingEngine:
             calibrated=self.index is not None and self.index.state().is_calibrated,
             notes=self._notes,
         )
-
-    @property
-    def facts(self) -> EngineFacts:
-        """The facts of what is served, as they were when it was opened."""
-        return self._model_facts
 
     @property
     def generation(self) -> int | None:

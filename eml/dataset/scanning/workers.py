@@ -18,6 +18,7 @@ from pathlib import Path
 from eml.dataset.scanning.hashing import HashKind
 from eml.dataset.scanning.inspect_file import FileRecord, inspect_file
 from eml.errors import DataError
+from eml.stopping import signals_held
 from eml.storage import RemotePath, is_remote
 from eml.storage.file_systems import IN_FLIGHT
 from eml.storage.listing import known_info, remember
@@ -131,21 +132,8 @@ def _submit(pool: ProcessPoolExecutor, root: Path, files: Sequence[str], chunk: 
     known = {}
     if isinstance(root, RemotePath):
         known = {name: info for name in names if (info := known_info(root / name)) is not None}
-    with _interrupts_held():
+    with signals_held(signal.SIGINT):
         return pool.submit(_inspect_chunk, names, known)
-
-
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Delay Ctrl-C until after the block. Processes started in it never see one: this process stops them."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 # In the worker processes

@@ -73,7 +73,7 @@ class Server:
             text = "the index is changed by clients with a key of write scope, and this server was given no keys"
             raise EmlError(text, code="not-allowed")
         if self.engine.is_closing:  # before a large body is read
-            raise ClosingError("the server ends; send the request to another one, or later", code="closing")
+            raise ClosingError
         async with self.bodies.read(request) as body:
             if len(body) <= INLINE:
                 yield await parse_request(request, body, fields, self.engine.limits)

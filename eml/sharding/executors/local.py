@@ -5,7 +5,7 @@ import os
 import signal
 from collections import Counter, deque
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -18,6 +18,7 @@ from eml.sharding.executors.base import Executor, MadeShards, ShardBatch, ShardO
 from eml.sharding.jobs import ShardCaller
 from eml.sharding.shard import WorkShard
 from eml.sharding.shard_run import ShardOutcome, ShardRun, make_shard
+from eml.stopping import signals_held
 from eml.threads import cores
 
 SHARDS_FOR_EACH = 4  # by default: so that a shard that takes longer than the others does not leave the rest idle
@@ -135,23 +136,10 @@ def _started() -> _Worker:
     context = multiprocessing.get_context("spawn")  # the caller may have threads whose locks a fork would copy
     here, there = context.Pipe()
     process = context.Process(target=_serve, args=(there,), daemon=False)
-    with _interrupts_held():
+    with signals_held(signal.SIGINT):
         process.start()
     there.close()
     return _Worker(process, here)
-
-
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Delay Ctrl-C until after the block. Processes started in it are stopped by this one alone."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _serve(connection: "Connection[int | ShardOutcome, ShardRun | None]") -> None:
