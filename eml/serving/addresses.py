@@ -30,7 +30,7 @@ _NOT_PUBLIC = tuple(
     )
 )
 _GLOBAL = ip_network("2000::/3")
-"""What of IPv6 is given to the public. The rest is private, link-local, multicast, or carries IPv4: `::ffff:0:0/96`
+"""The public part of IPv6. The rest is private, link-local, multicast, or carries IPv4: `::ffff:0:0/96`
 (mapped), `64:ff9b::/96` and `64:ff9b:1::/48` (NAT64), `::/96` (compatible)."""
 
 

@@ -116,7 +116,7 @@ class ServingEngine:
 
     @property
     def observer(self) -> ServingObserver:
-        """Who is told of batches, the queue, answers and refusals."""
+        """The observer that is told of batches, the queue, answers and refusals."""
         return self._batcher.observer
 
     @observer.setter

@@ -12,7 +12,7 @@ from eml.serving.refusals import ASGIApp, Receive, Refusal, Scope, Send, header_
 WRONG_PER_MINUTE = 10.0
 """Wrong keys of an address that are answered with 401; those above it get 429."""
 OPEN_PATHS = frozenset({"/", "/health", "/docs", "/openapi.json", "/favicon.ico"})
-"""What anybody may see: the page and how to ask, whether the server is well."""
+"""Paths that need no key: the page, how to ask, and whether the server is well."""
 OPEN_FOLDERS = ("/page/", "/docs/")
 WRITE_PATHS = ("/v1/index/add", "/v1/index/remove")
 _logger = logging.getLogger("eml.serving")

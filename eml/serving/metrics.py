@@ -26,7 +26,7 @@ OTHER = "other"
 """The label of what is in none of the lists."""
 
 WORK = ("embed", "search", "classify", "add", "remove")
-"""What the engine is asked for."""
+"""The kinds of work of the engine."""
 
 REASONS = (
     "closing",

@@ -12,7 +12,7 @@ from eml.storage.remote_path import RemotePath, is_remote
 
 PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs", "abfs": "adlfs", "hf": "huggingface_hub", "https": "aiohttp"}
 PACKAGES["http"] = PACKAGES["https"]
-"""What reads a scheme, beside fsspec."""
+"""Scheme → the package that reads it, beside fsspec."""
 
 IN_FLIGHT = 32
 """Requests at once of a process."""

@@ -23,7 +23,7 @@ from eml.storage.addresses import check_url, local_path
 from eml.storage.object_info import ObjectInfo
 
 SCHEMES = ("s3", "gs", "az", "abfs", "hf", "https", "http", "memory")
-"""Of the URLs that are read; `file` is a local path."""
+"""The schemes of URLs that are read; `file` is a local path."""
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # one letter is a drive
 _COLLAPSED = re.compile(rf"({'|'.join(SCHEMES)}):[/\\](?![/\\])")
@@ -141,7 +141,7 @@ class RemotePath(_LocalPath):
 
     @property
     def key(self) -> str:
-        """What follows the scheme: bucket or host, and the path in it."""
+        """The bucket or host, and the path in it."""
         return "/".join(self.parts[1:])
 
     def __str__(self) -> str:

@@ -20,7 +20,7 @@ class RetryPolicy:
     """The number of attempts of a request, and the waits between them."""
 
     attempts: int = 6
-    """Of one request, the first included."""
+    """The attempts of one request, the first included."""
     first: float = 0.5
     """Seconds before the second attempt at most; twice as many before each later one."""
     longest: float = 20.0

@@ -86,8 +86,8 @@ def _arrow(plan: PackPlan, group: list[tuple[int, bytes]], schema: Any) -> Any:
     import pyarrow
 
     numbers = [number for number, _ in group]
-    pictures = [{"bytes": data, "path": plan.keys[number]} for number, data in group]
-    arrays = [pyarrow.array(pictures, schema.field(IMAGE).type)]
+    structures = [{"bytes": data, "path": plan.keys[number]} for number, data in group]
+    arrays = [pyarrow.array(structures, schema.field(IMAGE).type)]
     part = plan.columns.iloc[numbers]
     number_of = {label: number for number, label in enumerate(plan.classes)}
     for name in schema.names[1:]:

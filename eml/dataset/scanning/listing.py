@@ -42,7 +42,7 @@ class Listing:
     """POSIX, relative to the root; every file in a class, image or not."""
     problems: list[FileProblem] = field(default_factory=list)
     packed: PackedImages = field(default_factory=PackedImages)
-    """What is known of those of `files` that lie inside packed files."""
+    """Those of `files` that lie inside packed files, with their labels and other columns."""
 
 
 def list_files(root: Path, class_level: ClassLevel = FIRST) -> Listing:

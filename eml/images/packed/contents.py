@@ -10,7 +10,7 @@ class PackedProblem(NamedTuple):
     key: str
     """The image's, "" for the file itself; bytes that are not UTF-8 as \\xNN."""
     reason: str
-    """As `FileProblem.reason` of dataset/scanning/listing.py."""
+    """One of the reasons that `FileProblem` of dataset/scanning lists."""
     detail: str
 
 
@@ -21,7 +21,7 @@ class Contents:
     keys: list[str] = field(default_factory=list)
     """Each once: POSIX, without `..`, not absolute."""
     labels: list[str | None] = field(default_factory=list)
-    """As the file says; None where it says nothing, and "" where it says that there is none."""
+    """The label of each key; None where the file says nothing, and "" where it says that there is none."""
     columns: dict[str, list[Any]] = field(default_factory=dict)
     """Other columns of plain values, each as long as `keys`."""
     problems: list[PackedProblem] = field(default_factory=list)

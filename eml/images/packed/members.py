@@ -21,7 +21,7 @@ from eml.images.packed.tar_file import TarFile
 from eml.storage import is_remote
 
 PACKED_SUFFIXES = (".tar", ".parquet", ".arrow")
-"""Of files that may have images inside, in lower case."""
+"""The suffixes of files that may have images inside, in lower case."""
 _MOST_OPENED = 4_096
 _NO_IMAGE = "the packed file has no image of this name"
 _REASONS: dict[str, Reason] = {"truncated": "truncated", "too_large": "too_large", "unsupported": "unsupported"}

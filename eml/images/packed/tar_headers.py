@@ -28,10 +28,10 @@ class TarMember(NamedTuple):
     """A member of a tar file."""
 
     name: str
-    """As it is stored, but for a slash at the end of a folder's; bytes that are not UTF-8 as lone surrogates."""
+    """The stored name, but for a slash at the end of a folder's; bytes that are not UTF-8 as lone surrogates."""
     kind: Kind
     offset: int
-    """Of the data."""
+    """The place of the data in the file (bytes)."""
     size: int
     """Bytes of the data as the header says, which a file that was cut short may lack."""
 

@@ -39,7 +39,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         (504, "It took too long"),
     )
 }
-"""What every answer may be in place of an answer, for the description of the interface."""
+"""The errors that any route may answer with, for the description of the interface."""
 
 
 @dataclass(frozen=True)

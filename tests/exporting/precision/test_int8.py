@@ -26,6 +26,16 @@ def test_ranges_are_those_of_every_image(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"]
 
 
+def has_vnni() -> bool:
+    """Return whether the processor sums products of 8 bits exactly; others of x86-64 saturate at 16 bits."""
+    facts = Path("/proc/cpuinfo")
+    text = facts.read_text(encoding="utf-8") if facts.exists() else ""
+    return "avx2" not in text or "vnni" in text
+
+
+LEAST_COSINE = 0.99 if has_vnni() else 0.97
+
+
 @pytest.mark.parametrize("way", ["static", "dynamic"])
 def test_int8_is_close_to_float32_and_of_unit_length(
     way: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
@@ -41,7 +51,7 @@ def test_int8_is_close_to_float32_and_of_unit_length(
             quantize_by_input(source, target)
     for count in (1, 7):
         before, after = run(source, images(count)), run(target, images(count))
-        assert (before * after).sum(1).min() > 0.97
+        assert (before * after).sum(1).min() > LEAST_COSINE
         np.testing.assert_allclose(np.linalg.norm(after, axis=1), 1, atol=1e-6)
         assert not np.allclose(before, after, atol=1e-6)
     proto = onnx.load(target)
