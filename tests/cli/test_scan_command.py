@@ -124,8 +124,9 @@ def test_ctrl_c_stops_at_once_and_leaves_earlier_tables_whole(root: Path, capsys
     capsys.readouterr()
     timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
-    assert main(["scan", str(root), "--workers", "1"]) == 130
+    code = main(["scan", str(root), "--workers", "1"])
     timer.join()
+    assert (code, (root / "dataset_errors.csv").read_bytes()) == (130, earlier[root / "dataset_errors.csv"])
     told = capsys.readouterr().err
     assert re.fullmatch(
         r"(interrupted: \d+ of 506 files have been read and saved\. .* to continue|interrupted)\n", told
