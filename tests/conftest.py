@@ -1,5 +1,6 @@
 """What all tests need of the process they run in."""
 
+import gc
 import importlib.util
 import os
 import signal
@@ -21,12 +22,19 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # small tensors gain nothing, and
 os.environ["EML_MALLOC"] = "default"  # tests of memory need what is freed to leave the process
 os.fsync = lambda file: None  # what tests write need not outlive a power cut, and they would wait for the disk
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job started in the background has it ignored
+gc.disable()  # until all tests are collected: what is made until then stays, and looking through it takes a third
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Draw all examples where wide tests are run too; before any test file is imported, here and in each worker."""
     if "not wide" not in config.option.markexpr:
         os.environ[ALL] = "yes"
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage again, but not among the modules and tests, which a test's own `gc.collect` need not look at."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -73,6 +81,14 @@ def missing_extras() -> dict[str, str]:
     from eml.commands.doctor import EXTRAS
 
     return {extra: module for extra, module in EXTRAS.items() if importlib.util.find_spec(module) is None}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
+    """Fail a test that leaves Ctrl-C to something else, which later tests would wonder at."""
+    yield
+    if (left := signal.signal(signal.SIGINT, signal.default_int_handler)) is not signal.default_int_handler:
+        pytest.fail(f"SIGINT is left to {left}")
 
 
 @pytest.hookimpl(wrapper=True)

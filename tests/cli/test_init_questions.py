@@ -72,7 +72,7 @@ def test_enter_takes_what_init_chooses_and_a_config_that_is_there_stays(photos: 
 def test_ctrl_c_leaves_no_config(photos: Path) -> None:
     before = sorted(photos.iterdir())
     code, shown = converse(["init", "photos"], ["open", "^C"])
-    assert code == 130
+    assert code == 130, shown
     assert "interrupted; no config was written" in shown
     assert sorted(photos.iterdir()) == before
 
