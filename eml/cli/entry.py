@@ -3,6 +3,7 @@
 Nothing but Python's own library is imported before the line on a package that is missing can be written.
 """
 
+import gc
 import os
 import sys
 
@@ -25,4 +26,6 @@ def main() -> int:
             raise
         print(line, file=sys.stderr)  # noqa: T201 - an error
         return FIXABLE
-    return run_command_line()
+    code = run_command_line()
+    gc.freeze()  # Python would look through all objects of torch at its end, which takes two seconds
+    return code

@@ -39,7 +39,7 @@ class ServeConfig(CommandConfig):
     """Answer over HTTP: embeddings, and with an index nearest images and classes.
 
     POST /v1/embeddings, /v1/search and /v1/classify take images as a form, as the body itself, or as data URIs in JSON;
-    /docs shows how. Requests of many clients are computed together. The index may change while it is served. Without
+    the page /docs shows how. Requests of many clients are computed together. The index may change while it is served. Without
     `keys` it listens to this computer alone, and the index cannot be changed over HTTP. Ctrl-C or SIGTERM ends it when
     what is queued is answered. Extra: serve.
     """
@@ -63,8 +63,15 @@ class ServeConfig(CommandConfig):
         "it is there.",
     )
     page: bool = Field(True, description="Serve a page to drop a photo on.")
+    docs: bool = Field(True, description="Serve /docs, the API in the browser, and /openapi.json.")
     batch: int = Field(16, ge=1, le=1024, description="Images computed at once.")
     wait_ms: float = Field(5.0, ge=0, le=1000, description="Milliseconds that a batch waits for images being decoded.")
+    address_rate: float | None = Field(
+        None,
+        gt=0,
+        description="Requests a minute of an address that shows no key; more are refused with 429. Default: any "
+        "number.",
+    )
     queue: int = Field(256, ge=1, description="Images that wait at most; more are refused with 429.")
     items: int = Field(64, ge=1, description="Images and texts of one request.")
     seconds: float = Field(30.0, gt=0, description="Time of one request.")
@@ -94,10 +101,10 @@ class ServeResult(CommandResult):
     images: int
 
     def summary(self) -> str:
-        """Return the counts."""
+        """Return that it ended, and the counts."""
         return (
-            f"{sum(self.answered.values()):,} requests answered, {sum(self.refused.values()):,} refused, "
-            f"{self.images:,} images computed in {self.seconds:,.0f} s"
+            f"the server has stopped: {sum(self.answered.values()):,} requests answered, "
+            f"{sum(self.refused.values()):,} refused, {self.images:,} images computed in {self.seconds:,.0f} s"
         )
 
     def summary_table(self) -> SummaryTable:
@@ -119,6 +126,7 @@ def serve(config: ServeConfig, caller: Caller) -> ServeResult:
     import time
 
     _refuse_missing_packages()
+    from eml.serving.connections import ConnectionLimits, server_settings
     from eml.serving.engine import ServingEngine
     from eml.serving.running import bind, graceful_server, run_server, url_of
     from eml.serving.tally import Tally
@@ -134,8 +142,13 @@ def serve(config: ServeConfig, caller: Caller) -> ServeResult:
         tally = Tally(engine.observer)
         app = _app(config, engine, tally, parts, opened)
         address, begun = url_of(bound, config.host), time.monotonic()
+        settings = server_settings(ConnectionLimits(), tally.refused)
         server = graceful_server(
-            app, engine, settings=parts.settings, started=lambda: _tell(config, engine, address, caller)
+            app,
+            engine,
+            settings=settings,
+            started=lambda: _tell(config, engine, address, caller),
+            note=caller.note,
         )
         with saving():  # a signal is answered by the server itself, which ends in time
             run_server(server, bound)
@@ -148,11 +161,9 @@ class _Parts:
 
     keys: KeyRing | None
     fetcher: UrlFetcher | None
-    settings: dict[str, Any]
 
 
 def _checked_parts(config: ServeConfig, limits: ServingLimits) -> _Parts:
-    from eml.serving.connections import ConnectionLimits, server_settings
     from eml.serving.guards import check_origins
     from eml.serving.keys import KeyRing
 
@@ -164,7 +175,7 @@ def _checked_parts(config: ServeConfig, limits: ServingLimits) -> _Parts:
 
         allowed = AllowedHosts(config.allow_urls)
         fetcher = UrlFetcher(allowed, most_bytes=limits.image_bytes, most_bytes_together=limits.body_bytes)
-    return _Parts(keys, fetcher, server_settings(ConnectionLimits()))
+    return _Parts(keys, fetcher)
 
 
 def _app(config: ServeConfig, engine: ServingEngine, tally: Tally, parts: _Parts, opened: ExitStack) -> Any:
@@ -188,9 +199,17 @@ def _app(config: ServeConfig, engine: ServingEngine, tally: Tally, parts: _Parts
         metrics=metrics,
         thumbnails=thumbnails,
         page=config.page,
+        docs=config.docs,
     )
     return guarded(
-        app, engine, host=config.host, keys=parts.keys, cors=config.cors, metrics=metrics, refused=tally.count_refused
+        app,
+        engine,
+        host=config.host,
+        keys=parts.keys,
+        cors=config.cors,
+        address_rate=config.address_rate,
+        metrics=metrics,
+        refused=tally.count_refused,
     )
 
 
@@ -259,8 +278,9 @@ def _tell(config: ServeConfig, engine: ServingEngine, address: str, caller: Call
         calibrated = "calibrated" if state.is_calibrated else "not calibrated: no probabilities"
         facts_text.insert(0, f"{state.images:,} images of {state.classes:,} classes, {calibrated}")
     caller.note(f"serving {facts.name}: {'; '.join(facts_text)}")
+    how = f"; how to ask: {address}/docs" if config.docs else ""
     who = f"clients with a key of {config.keys}" if config.keys else "this computer alone, and nobody changes the index"
-    caller.note(f"listening on {address} to {who}; how to ask: {address}/docs; Ctrl-C ends it")
+    caller.note(f"listening on {address} to {who}{how}; Ctrl-C ends it")
     caller.note(f"try: {example_request(engine, address, has_keys=config.keys is not None)}")
 
 

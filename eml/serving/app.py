@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
@@ -39,6 +40,7 @@ def make_app(
     metrics: ServingMetrics | None = None,
     thumbnails: ServedThumbnails | None = None,
     page: bool = True,
+    docs: bool = True,
 ) -> FastAPI:
     """Return the ASGI application of an engine, to be served, tested in its process, or mounted in another one.
 
@@ -55,32 +57,37 @@ def make_app(
         fetch: Fetches images by their addresses, as `UrlFetcher.fetch_many`; None: none is fetched.
         metrics: Counts for Prometheus, at /metrics; None: nothing is counted.
         thumbnails: Makes the images of the page; None: there are none.
-        page: Whether there is the page to drop a photo on, and /docs.
+        page: Whether there is the page to drop a photo on.
+        docs: Whether there are /docs, which shows the API in the browser, and /openapi.json, which describes it.
     """
     app = FastAPI(
         title=f"eml serve: {engine.facts.name}",
         version=eml_version(),
         description=DESCRIPTION,
+        openapi_url="/openapi.json" if docs else None,
         docs_url=None,  # FastAPI's own page loads its scripts from a network
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
     )
-    answer_errors(app)
+    answer_errors(app, has_docs=docs)
     server = Server(engine, Bodies(engine), may_change, fetch, metrics)
     for routes in (answers, index, about):
         routes.add_routes(app, server)
     if thumbnails is not None:
         app.include_router(thumbnail_routes(thumbnails), tags=["index"])
-    if page:
-        app.include_router(page_routes(lambda: _page_facts(engine, needs_key=needs_key)))
+    if page or docs:
+        facts = partial(_page_facts, engine, needs_key=needs_key, has_page=page, has_docs=docs)
+        app.include_router(page_routes(facts, page=page, docs=docs))
     return app
 
 
-def _page_facts(engine: ServingEngine, *, needs_key: bool) -> dict[str, Any]:
+def _page_facts(engine: ServingEngine, *, needs_key: bool, has_page: bool, has_docs: bool) -> dict[str, Any]:
     """Return what the page needs to know before it has a key."""
     facts, limits = engine.facts, engine.limits
     return {
         "needs_key": needs_key,
+        "has_page": has_page,
+        "has_docs": has_docs,
         "has_index": facts.has_index,
         "takes_text": facts.takes_text,
         "limits": {"image_bytes": limits.image_bytes, "pixels": limits.pixels, "k": limits.k, "items": limits.items},
@@ -94,6 +101,7 @@ def guarded(
     host: str,
     keys: KeyRing | None = None,
     cors: Sequence[str] = (),
+    address_rate: float | None = None,
     metrics: ServingMetrics | None = None,
     refused: Callable[[str], None] = lambda reason: None,
 ) -> ASGIApp:
@@ -105,7 +113,8 @@ def guarded(
         host: That the server listens on.
         keys: The keys; None: everybody may ask, by a name of this computer, and nobody may change the index.
         cors: Origins whose pages may ask.
-        metrics: Counts requests.
+        address_rate: Requests a minute of an address that shows no key; None: any number.
+        metrics: Counts requests, and refusals by their codes.
         refused: Is called with the code of each refusal.
 
     Raises:
@@ -118,9 +127,12 @@ def guarded(
         hosts=allowed_hosts(host, has_keys=has_keys),
         origins=check_origins(cors, has_keys=has_keys),
     )
-    protected = protect(app, guards, keys, refused=refused)
     if metrics is None:
-        return protected
+        return protect(app, guards, keys, address_rate=address_rate, refused=refused)
     from eml.serving.metrics import CountedRequests
 
-    return CountedRequests(protected, metrics)
+    def count(code: str) -> None:
+        refused(code)
+        metrics.refused(code)
+
+    return CountedRequests(protect(app, guards, keys, address_rate=address_rate, refused=count), metrics)

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
 
+LAST_LINGER = 0.3
+"""Seconds in which a client whose request was not whole reads that the server ends."""
+
+
 @dataclass(frozen=True)
 class ConnectionLimits:
     """Bounds of connections.
@@ -43,14 +47,20 @@ class ConnectionLimits:
     linger_bytes: int = 64 * 2**20
 
 
-def server_settings(limits: ConnectionLimits) -> dict[str, Any]:
+def server_settings(
+    limits: ConnectionLimits, refused: Callable[[str], None] = lambda reason: None
+) -> dict[str, Any]:
     """Return the settings of `uvicorn.Config` for a server that anybody may reach.
 
     No websockets; headers such as X-Forwarded-For are not believed; the answer does not name the software; the log
     has no line for each request.
+
+    Args:
+        limits: Bounds of connections.
+        refused: Is called with the code of each refusal.
     """
     return {
-        "http": guarded_protocol(limits),
+        "http": guarded_protocol(limits, refused),
         "ws": "none",
         "h11_max_incomplete_event_size": limits.head_bytes,
         "timeout_keep_alive": limits.idle_seconds,
@@ -61,8 +71,10 @@ def server_settings(limits: ConnectionLimits) -> dict[str, Any]:
     }
 
 
-def guarded_protocol(limits: ConnectionLimits) -> type[H11Protocol]:
-    """Return uvicorn's protocol of HTTP/1.1 with the limits."""
+def guarded_protocol(
+    limits: ConnectionLimits, refused: Callable[[str], None] = lambda reason: None
+) -> type[H11Protocol]:
+    """Return uvicorn's protocol of HTTP/1.1 with the limits. refused: is called with the code of each refusal."""
     import h11
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -113,6 +125,26 @@ def guarded_protocol(limits: ConnectionLimits) -> type[H11Protocol]:
             super().on_response_complete()
             if self.transport.is_closing():
                 self._close_soon()
+
+        def send_400_response(self, msg: str) -> None:
+            """Refuse what is no HTTP; where it comes within a body, the application is told that its client left."""
+            if not self._is_waiting():
+                self.cycle.disconnected = True
+                self.cycle.message_event.set()
+                if self.cycle.response_started:
+                    self.transport.close()
+                    return
+            super().send_400_response(msg)
+
+        def shutdown(self) -> None:
+            """End the connection, also one whose request has not come whole; what is being answered is waited for."""
+            if not self._is_waiting() and self.cycle.more_body and not self.cycle.response_started:
+                self._end(Refusal(503, "closing", "the server ends; send the request again, or to another one"))
+                self.cycle.disconnected = True
+                self.cycle.message_event.set()
+                self.loop.call_later(LAST_LINGER, self._abort)
+                return
+            super().shutdown()
 
         def pause_writing(self) -> None:
             """Give the client time to read what is sent."""
@@ -168,6 +200,7 @@ def guarded_protocol(limits: ConnectionLimits) -> type[H11Protocol]:
             """Say why where the client still listens, and close."""
             if self.transport.is_closing():
                 return
+            refused(refusal.code)
             body = refusal.body()
             head = f"HTTP/1.1 {refusal.status} \r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
             self.transport.write(head.encode() + b"connection: close\r\n\r\n" + body)

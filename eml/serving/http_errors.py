@@ -86,8 +86,8 @@ def reply_to(error: EmlError) -> Response:
     return error_reply(500, error.code, "the server cannot do it; its log says why")
 
 
-def answer_errors(app: FastAPI) -> None:
-    """Let an application answer errors in this dialect."""
+def answer_errors(app: FastAPI, *, has_docs: bool) -> None:
+    """Let an application answer errors in the form of OpenAI's. has_docs: whether it has /docs to look at."""
 
     async def of_eml(request: Request, error: Exception) -> Response:
         assert isinstance(error, EmlError), "of this type"
@@ -97,7 +97,7 @@ def answer_errors(app: FastAPI) -> None:
         assert isinstance(error, HTTPException), "of this type"
         status = error.status_code
         code = "not-found" if status == 404 else "not-allowed" if status == 405 else "invalid"
-        text = f"{request.method} {request.url.path[:200]}: {error.detail}; /docs lists what there is"
+        text = f"{request.method} {request.url.path[:200]}: {error.detail}" + ("; /docs lists what there is" if has_docs else "")
         return error_reply(status, code, text, headers=error.headers)
 
     async def of_values(request: Request, error: Exception) -> Response:

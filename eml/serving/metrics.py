@@ -29,12 +29,18 @@ WORK = ("embed", "search", "classify", "add", "remove")
 """The kinds of work of the engine."""
 
 REASONS = (
+    "body-too-large",
+    "busy",
     "closing",
     "deadline",
     "index-is-gone",
     "index-is-locked",
     "index-was-replaced",
+    "invalid-path",
+    "invalid-request",
     "invalid-value",
+    "key-lacks-scope",
+    "missing-column",
     "missing-key",
     "needs-key",
     "no-text-tower",
@@ -42,16 +48,23 @@ REASONS = (
     "not-allowed",
     "not-an-index",
     "out-of-range",
+    "packed-body",
     "queue-full",
-    "too-large",
+    "too-many-connections",
+    "too-many-headers",
+    "too-many-requests",
+    "too-many-wrong-keys",
     "too-slow",
     "unknown-image",
+    "unknown-key",
+    "unsupported-format",
+    "wrong-host",
+    "wrong-key",
+    "wrong-method",
+    "wrong-origin",
     "wrong-shape",
 )
-"""Why a request is refused: codes of the engine's errors, and of those that never reach the engine."""
-
-STATUS_REASONS = {401: "needs-key", 403: "not-allowed", 408: "too-slow", 413: "too-large", 431: "too-large"}
-"""Reasons of refusals that never reach the engine, by their HTTP status."""
+"""Why a request is refused: codes of errors of the engine, of a request's form, and of all that stands before them."""
 
 ROUTES = {
     "/v1/embeddings": "embeddings",
@@ -157,8 +170,6 @@ class ServingMetrics:
         kind = "thumbnail" if path.startswith("/v1/images/") else ROUTES.get(path, OTHER)
         self._requests.labels(kind, str(status)).inc()
         self._latency.labels(kind).observe(seconds)
-        if status in STATUS_REASONS:
-            self.refused(STATUS_REASONS[status])
 
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
         """Return the text of all figures and its content type. accept: the header by which OpenMetrics is chosen."""

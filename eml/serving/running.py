@@ -81,16 +81,21 @@ class GracefulServer(uvicorn.Server):
         config: Of uvicorn.
         engine: What answers.
         started: Is called when it listens.
+        note: Takes a line when it is told to end: what is waited for.
 
     Attributes:
         was_forced: Whether it ended at once.
+        unanswered: Requests that were being answered then.
     """
 
-    def __init__(self, config: uvicorn.Config, engine: ServingEngine, started: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, engine: ServingEngine, started: Callable[[], None], note: Callable[[str], None]
+    ) -> None:
         super().__init__(config)
-        self.engine, self._tell = engine, started
-        self.was_forced = False
+        self.engine, self._tell, self._note = engine, started, note
+        self.was_forced, self.unanswered = False, 0
         self._told_at: float | None = None
+        self._is_noted = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen."""
@@ -100,6 +105,7 @@ class GracefulServer(uvicorn.Server):
     def stop(self) -> None:
         """Refuse new requests, and end when the queued ones are answered; at once when it is called again."""
         if self._told_at is not None:
+            self.unanswered = self.unanswered or len(self.server_state.tasks)
             self.was_forced = self.should_exit = self.force_exit = True
             return
         self._told_at = time.monotonic()
@@ -108,6 +114,9 @@ class GracefulServer(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Return whether it is time to end."""
         if self._told_at is not None:
+            if not self._is_noted and not self.was_forced:
+                self._is_noted = True
+                self._note(stopping_line(len(self.server_state.tasks)))
             is_late = time.monotonic() - self._told_at > self.engine.limits.seconds
             self.should_exit = self.should_exit or is_late or not self.engine.queue_depth
         return await super().on_tick(counter)
@@ -130,14 +139,23 @@ class GracefulServer(uvicorn.Server):
                 signal.signal(number, handler)
 
 
+def stopping_line(requests: int) -> str:
+    """Return what is waited for when a server is told to end."""
+    if not requests:
+        return "stopping: no request is being answered"
+    words = "1 request is" if requests == 1 else f"{requests:,} requests are"
+    return f"stopping: {words} being answered; Ctrl-C again to stop at once"
+
+
 def graceful_server(
     app: Any,
     engine: ServingEngine,
     *,
     settings: Mapping[str, Any] | None = None,
     started: Callable[[], None] = lambda: None,
+    note: Callable[[str], None] = lambda line: None,
 ) -> GracefulServer:
-    """Return a server of an application. settings: more of `uvicorn.Config`."""
+    """Return a server of an application; see `GracefulServer`. settings: more of `uvicorn.Config`."""
     config = uvicorn.Config(
         app,
         **{
@@ -150,7 +168,7 @@ def graceful_server(
             **(settings or {}),
         },
     )
-    return GracefulServer(config, engine, started)
+    return GracefulServer(config, engine, started, note)
 
 
 def run_server(server: GracefulServer, bound: socket.socket) -> None:
@@ -162,7 +180,9 @@ def run_server(server: GracefulServer, bound: socket.socket) -> None:
     with logged(), bound:
         server.run([bound])
     if server.was_forced:
-        raise Interrupted("stopped at once: what was queued is not answered")
+        count = server.unanswered
+        left = f"{count:,} request{' was' if count == 1 else 's were'} not answered" if count else "nothing was left"
+        raise Interrupted(f"stopped at once: {left}")
 
 
 @contextmanager

@@ -203,8 +203,19 @@ def test_the_interface_is_described_with_its_fields_and_shown_without_a_network(
     for path in ("/", "/docs"):
         assert "://" not in client.get(path).text
     assert client.get("/page/facts").json()["limits"]["items"] == 4
-    without = Client(make_app(engine, page=False))
-    assert without.get("/").status_code == 404
+
+
+def test_the_page_and_the_docs_are_there_each_without_the_other_and_no_message_names_what_is_not(
+    engine: ServingEngine,
+) -> None:
+    for page, docs in ((True, False), (False, True), (False, False)):
+        client = Client(make_app(engine, page=page, docs=docs))
+        found = [client.get(path).status_code == 200 for path in ("/", "/docs", "/openapi.json", "/page/page.css")]
+        assert found == [page, docs, docs, page or docs]
+        assert ("/docs" in client.get("/v1/nothing").json()["error"]["message"]) == docs
+        if page or docs:
+            facts = client.get("/page/facts").json()
+            assert (facts["has_page"], facts["has_docs"]) == (page, docs)
 
 
 def test_a_client_that_goes_away_cancels_its_request(engine: ServingEngine) -> None:

@@ -28,14 +28,25 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def run(check: Callable[[int, Any], Awaitable[None]], limits: ConnectionLimits = LIMITS) -> None:
-    async def whole() -> None:
+async def nothing() -> Any:
+    return None
+
+
+def run(
+    check: Callable[[int, Any], Awaitable[None]],
+    limits: ConnectionLimits = LIMITS,
+    application: Any = app,
+    last: Callable[[], Awaitable[Any]] = nothing,
+) -> Any:
+    """Check a server while it runs, and return what `last` returns when it has ended."""
+
+    async def whole() -> Any:
         import uvicorn
 
         writers.clear()
 
         settings = server_settings(limits) | {"lifespan": "off", "log_config": None}
-        server = uvicorn.Server(uvicorn.Config(app, port=0, **settings))
+        server = uvicorn.Server(uvicorn.Config(application, port=0, **settings))
         serving = asyncio.create_task(server._serve())
         while not server.started:
             await asyncio.sleep(0.01)
@@ -48,8 +59,9 @@ def run(check: Callable[[int, Any], Awaitable[None]], limits: ConnectionLimits =
                 await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)
             server.should_exit = True
             await serving
+        return await last()
 
-    asyncio.run(whole())
+    return asyncio.run(whole())
 
 
 async def connect(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -196,6 +208,71 @@ def test_what_is_no_http_ends_the_connection_and_no_other(request_bytes: bytes) 
         assert b"200 OK" in await answer(port)
 
     run(check)
+
+
+CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n"
+
+
+def test_a_broken_chunk_of_a_body_is_a_plain_line_of_the_log_and_the_application_hears_that_its_client_left(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    heard: list[str] = []
+
+    async def reading(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/early":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+        while (message := await receive())["type"] == "http.request":
+            heard.append(message["type"])
+        heard.append(message["type"])
+        await Refusal(413, "body-too-large", "too large").answer(send)
+
+    async def check(port: int, state: Any) -> None:
+        for path, status in ((b"/", b"HTTP/1.1 400 "), (b"/early", b"HTTP/1.1 200 ")):
+            reader, writer = await connect(port)
+            writer.write(CHUNKED.replace(b"/ ", path + b" "))
+            await asyncio.sleep(0.03)
+            writer.write(b"zz\r\n")
+            writer.write_eof()
+            data = await read_all(reader)
+            assert data.startswith(status) or not data
+        while state.tasks:
+            await asyncio.sleep(0.01)
+
+    run(check, application=reading)
+    assert heard == ["http.request", "http.disconnect"] * 2
+    assert [record.getMessage() for record in caplog.records] == ["Invalid HTTP request received."] * 2
+    assert not any(record.exc_info for record in caplog.records)
+
+
+def test_a_server_that_ends_closes_idle_connections_and_refuses_what_has_not_come_whole() -> None:
+    clients: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+
+    async def reading(scope: Any, receive: Any, send: Any) -> None:
+        while (message := await receive())["type"] == "http.request" and message["more_body"]:
+            pass
+        await Refusal(418, "body-came-whole", "whole", close=False).answer(send)
+
+    async def check(port: int, state: Any) -> None:
+        for request, answer in ((GET, b"whole"), (CHUNKED, b"")):
+            reader, writer = client = await connect(port)
+            clients.append(client)
+            writer.write(request)
+            if answer:
+                await reader.readuntil(answer)
+        while not state.tasks:
+            await asyncio.sleep(0.01)
+        writers.clear()  # the clients keep their connections
+
+    async def answers() -> list[bytes]:
+        read = [await read_all(reader) for reader, _ in clients]
+        for _, writer in clients:
+            writer.close()
+        return read
+
+    rest = run(check, ConnectionLimits(idle_seconds=60, head_seconds=60), reading, last=answers)
+    assert b"418" not in rest[1]
+    assert rest[1].startswith(b"HTTP/1.1 503 ")
+    assert b'"closing"' in rest[1]
 
 
 def test_the_answer_names_no_software() -> None:

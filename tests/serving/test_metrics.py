@@ -12,8 +12,14 @@ pytest.importorskip("prometheus_client", reason="the extra `serve` is not instal
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from httpx import ASGITransport, AsyncClient
+
 from eml.serving.answers import EngineFacts, ServedIndexState
+from eml.serving.app import guarded, make_app
+from eml.serving.engine import ServingEngine
+from eml.serving.keys import KeyRing, add_key
 from eml.serving.metrics import OTHER, REASONS, ROUTES, WORK, CountedRequests, ServingMetrics
+from tests.indexing.shop import network
 
 FACTS = EngineFacts("shop", "ab12", 8, (32, 32), "test_resnet", "float32", "torch", "cpu", True, False, False)
 
@@ -115,16 +121,49 @@ def test_what_a_client_sends_makes_no_new_series() -> None:
     assert send(1) == send(2) == send(3)
 
 
-def test_requests_count_by_kind_and_status_and_those_of_the_door_as_refused() -> None:
+def test_every_code_with_which_a_request_is_refused_before_the_engine_is_a_reason() -> None:
+    sources = Path(eml.__file__).parent.joinpath("serving").rglob("*.py")
+    text = "\n".join(path.read_text(encoding="utf-8") for path in sources)
+    codes = set(re.findall(r'Refusal\(\s*[0-9]+, "([a-z-]+)"', text))
+    assert {"wrong-key", "too-many-requests", "key-lacks-scope", "body-too-large"} <= codes
+    assert codes - {"internal"} <= set(REASONS)
+
+
+def test_refusals_by_rate_key_and_scope_count_once_under_their_own_code(tmp_path: Path) -> None:
+    slow, reader = add_key(tmp_path / "keys.json", "slow", ["read"], 6), add_key(tmp_path / "keys.json", "r", ["read"])
+    engine, served = ServingEngine(network()), metrics()
+    told: list[str] = []
+    door = guarded(
+        make_app(engine, may_change=True), engine, host="127.0.0.1", keys=KeyRing.read(tmp_path / "keys.json"),
+        address_rate=6, metrics=served, refused=told.append,
+    )  # fmt: skip
+    requests = [("GET", "/v1/models", key) for key in (slow, slow, "eml_wrong", None)]
+    requests += [("POST", "/v1/index/add", reader), ("GET", "/docs", None), ("GET", "/docs", None)]
+
+    async def send() -> list[int]:
+        async with AsyncClient(transport=ASGITransport(door), base_url="http://eml") as client:
+            keys = [{} if key is None else {"X-API-Key": key} for _, _, key in requests]
+            return [
+                (await client.request(method, path, headers=headers)).status_code
+                for (method, path, _), headers in zip(requests, keys, strict=True)
+            ]
+
+    assert asyncio.run(send()) == [200, 429, 401, 401, 403, 200, 429]
+    asyncio.run(engine.close())
+    codes = ["too-many-requests", "wrong-key", "needs-key", "key-lacks-scope", "too-many-requests"]
+    assert told == codes
+    start = "eml_serve_refused_requests_total{"
+    shown = {name: value for name, value in values(served).items() if name.startswith(start) and value}
+    assert shown == {f'{start}reason="{code}"}}': codes.count(code) for code in codes}
+
+
+def test_requests_count_by_kind_and_status() -> None:
     served = metrics()
     for status in (200, 200, 401, 413, 503):
         asyncio.run(ask(CountedRequests(answering(status), served)))
     shown = values(served)
     assert shown['eml_serve_requests_total{kind="search",status="200"}'] == 2
     assert shown['eml_serve_requests_total{kind="search",status="401"}'] == 1
-    assert shown['eml_serve_refused_requests_total{reason="needs-key"}'] == 1
-    assert shown['eml_serve_refused_requests_total{reason="too-large"}'] == 1
-    assert sum(value for name, value in shown.items() if name.startswith("eml_serve_refused_requests_total{")) == 2
     assert shown['eml_serve_request_duration_seconds_count{kind="search"}'] == 5
     assert shown["eml_serve_requests_in_progress"] == 0
 

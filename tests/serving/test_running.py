@@ -9,21 +9,25 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
 
 import eml
+from eml.cli.app import main
+from eml.commands.serve import ServeConfig, _app, _checked_parts
 from eml.errors import ConfigError, Interrupted
 from eml.serving.app import make_app
 from eml.serving.batching import NoObserver
 from eml.serving.engine import ServingEngine
 from eml.serving.limits import ServingLimits
-from eml.serving.running import bind, graceful_server, is_loopback, run_server, served
+from eml.serving.running import bind, graceful_server, is_loopback, run_server, served, stopping_line
 from eml.serving.tally import Tally
 from tests.indexing.shop import network
-from tests.serving.shop_server import build_shop, photo_png
+from tests.serving.shop_server import build_shop, photo_png, served_copy
 
 
 def test_only_this_computer_is_loopback() -> None:
@@ -73,9 +77,72 @@ def test_a_server_that_is_told_to_stop_twice_ends_at_once_as_interrupted() -> No
         server.stop()
 
     server = graceful_server(make_app(engine), engine, started=stop)
-    with pytest.raises(Interrupted, match="what was queued is not answered"):
+    with pytest.raises(Interrupted, match="stopped at once: nothing was left"):
         run_server(server, bind("127.0.0.1", 0))
     asyncio.run(engine.close())
+
+
+def test_the_line_at_the_first_signal_says_what_is_waited_for() -> None:
+    assert stopping_line(0) == "stopping: no request is being answered"
+    assert stopping_line(1) == "stopping: 1 request is being answered; Ctrl-C again to stop at once"
+    assert stopping_line(1200) == "stopping: 1,200 requests are being answered; Ctrl-C again to stop at once"
+
+
+def test_one_signal_ends_the_command_with_what_it_did_and_a_second_one_at_once_with_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], shop: Path
+) -> None:
+    import eml.serving.running as running
+
+    engine = served_copy(shop, shop.parent / "twice")
+    monkeypatch.setattr(ServingEngine, "open", lambda *arguments, **options: engine)
+    monkeypatch.setattr(running.GracefulServer, "startup", started_with_signals(1))
+    assert main(["serve", "shop.index", "--port", "0", "--address-rate", "9", "--no-docs"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out == "the server has stopped: 0 requests answered, 0 refused, 0 images computed in 0 s\n"
+    assert "\nstopping: no request is being answered\n" in shown.err
+    assert "/docs" not in shown.err
+
+    again = served_copy(shop, shop.parent / "again")
+    monkeypatch.setattr(ServingEngine, "open", lambda *arguments, **options: again)
+    monkeypatch.setattr(running.GracefulServer, "startup", started_with_signals(2))
+    assert main(["serve", "shop.index", "--port", "0"]) == 130
+    assert "stopped at once: 1 request was not answered" in capsys.readouterr().err
+
+
+def started_with_signals(count: int) -> Any:
+    """Return a startup that sends this process signals as soon as it listens; before a second one something runs."""
+
+    async def startup(server: Any, sockets: Any = None) -> None:
+        await uvicorn.Server.startup(server, sockets)
+        server._tell()
+        if count == 2:
+            task = asyncio.ensure_future(asyncio.sleep(60))
+            server.server_state.tasks.add(task)
+        for _ in range(count):
+            signal.raise_signal(signal.SIGINT)
+
+    return startup
+
+
+def test_options_of_the_command_reach_the_door(shop: Path, tmp_path: Path) -> None:
+    import httpx
+
+    config = ServeConfig(source=str(shop), address_rate=6, docs=False)
+    engine = served_copy(shop, tmp_path)
+    with ExitStack() as opened:
+        app = _app(config, engine, Tally(engine.observer), _checked_parts(config, engine.limits), opened)
+
+        async def ask() -> list[int]:
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
+                return [(await client.get(path)).status_code for path in ("/docs", "/docs")]
+
+        assert asyncio.run(ask()) == [404, 429]
+    asyncio.run(engine.close())
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_shop(tmp_path_factory.mktemp("shop"))
 
 
 class Served:

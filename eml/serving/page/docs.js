@@ -163,7 +163,9 @@ function draw() {
 
 try {
   api = await ask("openapi.json");
-  needsKey = (await ask("page/facts")).needs_key;
+  const facts = await ask("page/facts");
+  needsKey = facts.needs_key;
+  byId("to-page").hidden = !facts.has_page;
   draw();
 } catch (error) {
   byId("lead").textContent = "";

@@ -40,6 +40,7 @@ async function begin() {
     return;
   }
   for (const id of ["options", "text-form"]) byId(id).hidden = true;
+  byId("docs-part").hidden = !served.has_docs;
   byId("options").hidden = !served.has_index;
   byId("text-form").hidden = !(served.has_index && served.takes_text);
   if (served.needs_key && !key.get()) await keys.needed("");

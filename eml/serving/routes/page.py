@@ -18,12 +18,14 @@ PAGES = {"/": "index.html", "/docs": "docs.html"}
 PageFacts = Callable[[], dict[str, Any]]
 
 
-def page_routes(facts: PageFacts) -> APIRouter:
+def page_routes(facts: PageFacts, *, page: bool = True, docs: bool = True) -> APIRouter:
     """Return the routes of the pages. None needs a key: they hold nothing of the index.
 
     Args:
-        facts: Returns what the page needs to know before it has a key: `needs_key`, `has_index`, `takes_text` and the
-            `limits` of an image.
+        facts: Returns what the page needs to know before it has a key: `needs_key`, `has_page`, `has_docs`,
+            `has_index`, `takes_text` and the `limits` of an image.
+        page: Whether there is the page to drop a photo on.
+        docs: Whether there is the page of the API.
     """
     router = APIRouter(include_in_schema=False)
     files = {path.name: _PageFile(path) for path in sorted(FOLDER.iterdir()) if path.suffix in MEDIA_TYPES}
@@ -38,7 +40,10 @@ def page_routes(facts: PageFacts) -> APIRouter:
             raise HTTPException(404)
         return await files[name].response(request)
 
+    shown = {"/": page, "/docs": docs}
     for address, name in PAGES.items():
+        if not shown[address]:
+            continue
         router.add_api_route(address, files[name].response, methods=["GET", "HEAD"])
     return router
 
