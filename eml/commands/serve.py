@@ -39,9 +39,9 @@ class ServeConfig(CommandConfig):
     """Answer over HTTP: embeddings, and with an index nearest images and classes.
 
     POST /v1/embeddings, /v1/search and /v1/classify take images as a form, as the body itself, or as data URIs in JSON;
-    the page /docs shows how. Requests of many clients are computed together. The index may change while it is served. Without
-    `keys` it listens to this computer alone, and the index cannot be changed over HTTP. Ctrl-C or SIGTERM ends it when
-    what is queued is answered. Extra: serve.
+    the page /docs shows how. Requests of many clients are computed together. The index may change while it is served.
+    Without `keys` it listens to this computer alone, and the index cannot be changed over HTTP. Ctrl-C or SIGTERM ends
+    it when what is queued is answered, a second one at once. Extra: serve.
     """
 
     source: Annotated[
@@ -59,8 +59,8 @@ class ServeConfig(CommandConfig):
     model: QueryModel = None
     runtime: Literal["auto", "onnx", "torch"] = Field(
         "auto",
-        description="onnx: a proven export named model.onnx in the folder of the checkpoint or index; auto: that where "
-        "it is there.",
+        description="onnx: model.onnx in the folder of the checkpoint or index, a file of eml export whose embeddings "
+        "were compared with the model's; auto: that where it is there.",
     )
     page: bool = Field(True, description="Serve a page to drop a photo on.")
     docs: bool = Field(True, description="Serve /docs, the API in the browser, and /openapi.json.")

@@ -47,9 +47,7 @@ class ConnectionLimits:
     linger_bytes: int = 64 * 2**20
 
 
-def server_settings(
-    limits: ConnectionLimits, refused: Callable[[str], None] = lambda reason: None
-) -> dict[str, Any]:
+def server_settings(limits: ConnectionLimits, refused: Callable[[str], None] = lambda reason: None) -> dict[str, Any]:
     """Return the settings of `uvicorn.Config` for a server that anybody may reach.
 
     No websockets; headers such as X-Forwarded-For are not believed; the answer does not name the software; the log

@@ -131,9 +131,13 @@ class RequestGuard:
             if not answer.is_begun:
                 await refusal.answer(answer)
         except asyncio.CancelledError:  # the server ends before the answer, and waits no more
-            _logger.warning("%s %s: not answered, the server ends", scope["method"], printable_line(scope["path"][:200]))
+            _logger.warning(
+                "%s %s: not answered, the server ends", scope["method"], printable_line(scope["path"][:200])
+            )
             if not answer.is_begun:
-                await Refusal(503, "closing", "the server ends; send the request again, or to another one").answer(answer)
+                await Refusal(503, "closing", "the server ends; send the request again, or to another one").answer(
+                    answer
+                )
         except Exception as error:
             _logger.error("%s %s failed", scope["method"], printable_line(scope["path"][:200]), exc_info=error)
             if not answer.is_begun:

@@ -1,4 +1,4 @@
-"""Answers of what stands before the application: an error in the dialect of the rest, and the connection's end."""
+"""Answers of what stands before the application: an error in the form of the rest, and the connection's end."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Refusal(Exception):  # noqa: N818 - an answer, not an error of the program
             self.headers["connection"] = "close"
 
     def body(self) -> bytes:
-        """Return the answer as JSON, in the dialect of OpenAI's errors."""
+        """Return the answer as JSON, in the form of OpenAI's errors."""
         kind = _TYPES.get(self.status, "server_error" if self.status >= 500 else "invalid_request_error")
         return json.dumps({"error": {"code": self.code, "message": self.message, "param": None, "type": kind}}).encode()
 

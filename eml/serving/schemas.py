@@ -45,7 +45,7 @@ class _RequestBody(BaseModel):
 
 
 class EmbeddingsRequest(_RequestBody):
-    """Images or texts to embed, as OpenAI's embeddings endpoint and infinity take them."""
+    """Images or texts to embed, as OpenAI's embeddings endpoint takes them."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"input": [TINY], "encoding_format": "float"}]})
 

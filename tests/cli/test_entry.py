@@ -7,6 +7,7 @@ import types
 import pytest
 
 from eml.cli import app as application
+from eml.cli import entry
 from eml.cli.app import COMMANDS, main
 from eml.imported import missing_package
 
@@ -44,3 +45,11 @@ def test_a_command_without_its_package_is_one_line_and_no_bug(
 @pytest.mark.parametrize("name", ["eml.no_such_file", "json.no_such_file", None])
 def test_a_module_of_eml_and_one_of_a_package_that_is_there_are_bugs(name: str | None) -> None:
     assert missing_package(ModuleNotFoundError(name=name)) is None
+
+
+def test_at_the_end_of_the_process_python_does_not_look_through_all_objects(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(application, "main", lambda: calls.append("run") or 3)
+    monkeypatch.setattr(entry.gc, "freeze", lambda: calls.append("freeze"))
+    assert entry.main() == 3
+    assert calls == ["run", "freeze"]

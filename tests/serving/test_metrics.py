@@ -9,10 +9,9 @@ import pytest
 import eml
 
 pytest.importorskip("prometheus_client", reason="the extra `serve` is not installed")
+from httpx import ASGITransport, AsyncClient
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
-
-from httpx import ASGITransport, AsyncClient
 
 from eml.serving.answers import EngineFacts, ServedIndexState
 from eml.serving.app import guarded, make_app

@@ -43,7 +43,7 @@ export function drawAnswer(parts, answer) {
     parts.text.append(element("h3", { class: "name" }, parts.name));
   }
   parts.beside.append(neighbours(answer.neighbours));
-  const facts = [`model ${answer.model}`, `generation ${answer.generation} of the index`, `${answer.seconds.toFixed(2)} s`];
+  const facts = [`model ${answer.model}`, `the index after ${count(answer.generation, "change")}`, `${answer.seconds.toFixed(2)} s`];
   parts.beside.append(element("p", { class: "facts" }, facts.join(" · ")));
 }
 

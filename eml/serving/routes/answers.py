@@ -41,7 +41,7 @@ def add_routes(app: FastAPI, server: Server) -> None:
         summary="Embed images or texts",
     )
     async def embeddings(request: Request) -> Response:
-        """Embed images or texts, in the dialect of OpenAI and infinity. An input that cannot be read fails alone."""
+        """Embed images or texts, as OpenAI's embeddings endpoint does. An input that cannot be read fails alone."""
         async with server.parsed(request, EmbeddingsRequest) as parsed:
             fields: EmbeddingsRequest = parsed.fields
             _check_model(server, fields.model)
