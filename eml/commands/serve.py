@@ -278,9 +278,9 @@ def _tell(config: ServeConfig, engine: ServingEngine, address: str, caller: Call
         calibrated = "calibrated" if state.is_calibrated else "not calibrated: no probabilities"
         facts_text.insert(0, f"{state.images:,} images of {state.classes:,} classes, {calibrated}")
     caller.note(f"serving {facts.name}: {'; '.join(facts_text)}")
-    how = f"; how to ask: {address}/docs" if config.docs else ""
+    docs = f"; how to ask: {address}/docs" if config.docs else ""
     who = f"clients with a key of {config.keys}" if config.keys else "this computer alone, and nobody changes the index"
-    caller.note(f"listening on {address} to {who}{how}; Ctrl-C ends it")
+    caller.note(f"listening on {address} to {who}{docs}; Ctrl-C ends it")
     caller.note(f"try: {example_request(engine, address, has_keys=config.keys is not None)}")
 
 
