@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import typer
 from pydantic.fields import FieldInfo
 
-from eml.cli.exit_codes import CHECK_SAYS_NO
+from eml.cli.exit_codes import CHECK_SAYS_NO, FIXABLE
 from eml.cli.streams import is_interactive, stdout_may_close
 from eml.commands.base import (
     Caller,
@@ -48,6 +48,7 @@ class Terminal:
         short: Field → its one-letter option.
         metavars: Field → what stands for its value in the help.
         says_no: (config, result) → whether the answer to a check is no, which is exit code 1.
+        has_failures: result → whether parts of the work failed, of which the result tells; that is exit code 2.
         devices: Whether the command can run as several processes.
         config_file: Whether `--config FILE` gives options; not where `--config` is something else.
         ask: Makes the config by questions, where a person types the command in a terminal without options; it is given
@@ -59,6 +60,7 @@ class Terminal:
     short: Mapping[str, str] = field(default_factory=dict)
     metavars: Mapping[str, str] = field(default_factory=dict)
     says_no: Callable[[Any, Any], bool] = lambda config, result: False
+    has_failures: Callable[[Any], bool] = lambda result: False
     devices: bool = False
     config_file: bool = True
     ask: Callable[[Mapping[str, Any]], CommandConfig] | None = None
@@ -109,6 +111,8 @@ def typer_function(terminal: Terminal) -> Callable[..., None]:
             print_result(terminal, result, as_json=as_json)
         if terminal.says_no(config, result):
             raise typer.Exit(CHECK_SAYS_NO)
+        if terminal.has_failures(result):
+            raise typer.Exit(FIXABLE)
 
     parameters = [inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)]
     parameters += [_parameter(terminal, name, info) for name, info in terminal.config_type.model_fields.items()]

@@ -2,12 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import eml
 from eml.cli.app import main
-from eml.errors import ConfigError
+from eml.errors import ConfigError, DataError
 from eml.reports.sweep import write_latex, write_markdown
 
 SMALL = ("image.size=32", "batch_size=8", "epochs=1")
@@ -66,6 +67,20 @@ def test_whole_runs_go_on_and_one_that_fails_loses_the_others_nothing(photos: Pa
     assert [len(setting.runs) for setting in result.values.settings] == [1, 0]
     again = eml.sweep(photos / "config.yaml", vary=vary, overrides=SMALL)
     assert "1 of 2 runs are finished and not repeated" in "\n".join(again.messages)
+
+
+def test_failed_runs_are_named_and_end_with_the_code_of_what_can_be_mended(
+    photos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(config: Any, *arguments: Any, **options: Any) -> None:
+        raise DataError(f"{config.output.name}: its disk is full")
+
+    monkeypatch.setattr("eml.training.sweep.running.run_here.__defaults__", (fail, None))
+    assert main(["sweep", str(photos / "config.yaml"), "--vary", "epochs=1,2"]) == 2
+    told = capsys.readouterr().err
+    assert told.count(": its disk is full") == 2
+    assert "no run of the sweep has ended well" in told
+    assert "data.fold" not in told, "nothing is wrong with the folds"
 
 
 @pytest.mark.wide

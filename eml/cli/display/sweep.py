@@ -12,8 +12,12 @@ def show(result: SweepResult) -> None:
     console.table(values.question, *result.summary_table())
     for name, reason in result.failures.items():
         console.warn(f"{name} failed: {reason}")
+    has_runs = any(setting.runs for setting in values.settings)
     if result.failures:
-        console.warn("the same command runs these again, and only these")
+        more = "these again, and only these" if has_runs else "them again: no run of the sweep has ended well"
+        console.warn(f"the same command runs {more}")
+    if not has_runs:
+        return
     if values.against and len(values.settings) > 1:
         console.show(
             f"difference: to {values.against}, over the same queries, with 95 % intervals over classes that hold "
@@ -46,6 +50,6 @@ terminal = Terminal(
         "out": "FOLDER",
         **dict.fromkeys(("csv", "markdown", "latex", "plot"), "FILE"),
     },
-    says_no=lambda config, result: bool(result.failures),
+    has_failures=lambda result: bool(result.failures),
     config_file=False,
 )
