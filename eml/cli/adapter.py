@@ -148,6 +148,8 @@ def _show_shards(result: ShardResult | SubmittedResult) -> None:
     from eml.cli.display import console
 
     console.table("", *result.summary_table())
+    for line in result.cautions():
+        console.warn(line)
 
 
 def in_options(text: str, terminal: Terminal) -> str:

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 class MergeShardsConfig(CommandConfig):
     """Join the shards of eml scan, embed, cache, evaluate or pack to what the command writes, once all are done.
 
-    The bytes are the same for any number of shards, in whichever order, on how many machines and how often they were
-    made. Each shard that is missing, or not of the options and images of the others, is named with the command that
-    makes it.
+    What it writes is the same for any number of shards, whichever machines made them and in which order. All shards
+    must be done, with the same options and of the images as they are now; each one that is not is named, with the
+    command that makes it, and nothing is written.
     """
 
     outs: Annotated[
@@ -33,7 +33,7 @@ class MergeShardsConfig(CommandConfig):
     )
     remove: bool = Field(
         False,
-        description="Afterwards, remove the shards. Where they stay, one that is made again uses what is unchanged.",
+        description="Remove the shards afterwards. While they are there, new or changed images alone are read again.",
     )
 
 
@@ -45,11 +45,24 @@ class MergedShards:
         command: The command's name.
         folder: The folder of the shards.
         result: The command's result.
+        target: The file or folder that was written.
+        shards: How many shards there were.
+        rows: The images of all of them; of images with boxes, the boxes.
+        caution: What to know of so many shards, such as that some had no images; None where there is nothing.
     """
 
     command: str
     folder: Path
     result: CommandResult
+    target: Path
+    shards: int
+    rows: int
+    caution: str | None
+
+    def text(self) -> str:
+        """Return what was joined."""
+        shards = "1 shard" if self.shards == 1 else f"{self.shards:,} shards"
+        return f"joined {shards} of eml {self.command}, {self.rows:,} images, to {self.target}"
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -59,8 +72,8 @@ class MergeShardsResult(CommandResult):
     merged: tuple[MergedShards, ...]
 
     def summary(self) -> str:
-        """Return the summary of each result."""
-        return "\n".join(part.result.summary() for part in self.merged)
+        """Return what was joined, and the summary of each result."""
+        return "\n".join(f"{part.text()}: {part.result.summary()}" for part in self.merged)
 
     def summary_table(self) -> SummaryTable | None:
         """Return the table of the result, where there is one result."""
@@ -68,12 +81,19 @@ class MergeShardsResult(CommandResult):
 
     def cautions(self) -> tuple[str, ...]:
         """Return what to know of the results."""
-        return tuple(line for part in self.merged for line in part.result.cautions())
+        own = [part.caution for part in self.merged if part.caution is not None]
+        return (*own, *(line for part in self.merged for line in part.result.cautions()))
 
     def to_dict(self) -> dict[str, Any]:
         """Return each result, with the command's name and the folder of the shards."""
         parts = [
-            {"command": part.command, "shards_folder": str(part.folder), **part.result.to_dict()}
+            {
+                "command": part.command,
+                "shards_folder": str(part.folder),
+                "shards": part.shards,
+                "shard_cautions": [] if part.caution is None else [part.caution],
+                **part.result.to_dict(),
+            }
             for part in self.merged
         ]
         return {"merged": parts}
@@ -107,8 +127,8 @@ def _folders(out: Path) -> list[ShardFolder]:
 
     if folders := shard_folders(out):
         return folders
-    text = f"{out}: there are no shards of it; they lie beside what a command writes, in .NAME{ENDING}. Make them with "
-    text += "`shards` and `shard` of the command"
+    text = f"{out}: there are no shards of it; they lie beside what a command writes, in .NAME{ENDING}. Run the "
+    text += "command with its options shards and shard first, once for each shard"
     raise DataError(text, code="missing-shard", parameter="outs")
 
 
@@ -129,5 +149,7 @@ def _merge(folder: ShardFolder, marker: Marker, overwrite: bool, caller: Caller)
     job = job_of(marker.task.command)
     changes: Mapping[str, Any] = {"overwrite": True} if overwrite else {}
     config = job.config_of(marker.task.config, folder.path.parent, changes)
-    result = job.merge(config, caller, line=marker.task.line)
-    return MergedShards(marker.task.command, folder.path, result)
+    joined = job.join(config, caller, line=marker.task.line)
+    return MergedShards(
+        marker.task.command, folder.path, joined.result, joined.target, joined.shards, joined.rows, joined.caution
+    )

@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar, cast
 
 from pydantic import model_validator
 
-from eml.commands.base import Caller, CommandConfig, CommandResult, SummaryTable
+from eml.commands.base import Caller, Cell, CommandConfig, CommandResult, SummaryTable
 from eml.commands.options import ShardNumber, Shards
 
 SHARD_OPTIONS = ("shards", "shard", "executor", "executor_options", "address")
@@ -52,6 +52,8 @@ class ShardResult(CommandResult):
         shard: Which one this is.
         rows: Rows of its result.
         was_done: It had been done before, and nothing was read.
+        done: How many of the shards are done now.
+        caution: What to know of so many shards, such as that some have no images; None where there is nothing.
     """
 
     command: str
@@ -60,15 +62,22 @@ class ShardResult(CommandResult):
     shard: int
     rows: int
     was_done: bool
+    done: int
+    caution: str | None
 
     def summary(self) -> str:
-        """Return which shard it is, and its rows."""
-        return f"shard {self.shard} of {self.shards}, {self.rows:,} rows, of {self.target}"
+        """Return which shard it is, and its images."""
+        return f"shard {self.shard} of {self.shards}, {self.rows:,} images, for {self.target}"
 
     def summary_table(self) -> SummaryTable:
         """Return one row."""
-        done = "before" if self.was_done else "now"
-        return ["shard", "of", "rows", "done"], [[self.shard, self.shards, self.rows, done]]
+        made = "before" if self.was_done else "now"
+        row: list[Cell] = [self.shard, self.rows, made, f"{self.done:,} of {self.shards:,}"]
+        return ["shard", "images", "made", "shards that are done"], [row]
+
+    def cautions(self) -> tuple[str, ...]:
+        """Return what to know of so many shards."""
+        return () if self.caution is None else (self.caution,)
 
     def to_dict(self) -> dict[str, Any]:
         """Return which shard it is, and its rows."""
@@ -79,6 +88,8 @@ class ShardResult(CommandResult):
             "shard": self.shard,
             "rows": self.rows,
             "was_done": self.was_done,
+            "shards_done": self.done,
+            "cautions": list(self.cautions()),
             "written": [str(path) for path in self.written],
         }
 
@@ -125,6 +136,8 @@ def run_shard(name: str, config: CommandConfig, caller: Caller) -> ShardResult:
         shard=shard.index,
         rows=done.rows,
         was_done=done.was_done,
+        done=done.done,
+        caution=done.caution,
         written=() if done.was_done else done.written,
         later_commands=(merge_command(done.target),),
     )
@@ -204,9 +217,11 @@ def run_executor(name: str, config: CommandConfig, caller: Caller) -> CommandRes
             written=shards.written,
             next_command=shards.next_command,
         )
-    result: CommandResult = job_of(name).merge(plain, caller, line=batch.line, count=shards.count)
+    joined = job_of(name).join(plain, caller, line=batch.line, count=shards.count)
     remove_shards(ShardFolder.of(batch.target))
-    return result
+    if joined.caution is not None:
+        caller.note(joined.caution)
+    return cast(CommandResult, joined.result)
 
 
 def paths_of(config: CommandConfig) -> tuple[Path, ...]:

@@ -65,6 +65,18 @@ def cut_blocks(names: Sequence[str], boxes: Sequence[BoxCorners], most: int = BL
     return blocks
 
 
+def empty_shards_line(blocks: Sequence[RowBlock], count: int) -> str | None:
+    """Return how many blocks there are, and how many of `count` shards have none; None where all have some."""
+    starts = np.array([block.start for block in blocks], np.uint64)
+    used = len(np.unique(shard_numbers(starts, count)))
+    if used == count:
+        return None
+    images, kind = sum(len(block.rows) for block in blocks), "block" if len(blocks) == 1 else "blocks"
+    text = f"the {images:,} images are cut into {len(blocks):,} {kind} of at most {BLOCK_ROWS}, by a digest of their "
+    text += f"names, and one shard embeds a whole block: {count - used:,} of {count:,} shards are empty. More shards "
+    return f"{text}than blocks always leave some empty"
+
+
 def blocks_of(shard: WorkShard, blocks: Sequence[RowBlock]) -> list[RowBlock]:
     """Return the blocks of a shard: those whose start is in it. A block is whole in one shard."""
     starts = np.array([block.start for block in blocks], np.uint64)

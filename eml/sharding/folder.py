@@ -58,6 +58,11 @@ class ShardFolder:
         matches = [match for name in names if (match := _MARKER.fullmatch(name))]
         return sorted({count for match in matches if 0 < (count := int(match[2])) <= MOST_SHARDS})
 
+    def done(self, count: int) -> int:
+        """Return how many of `count` shards have a marker, whether it is of the present images or not."""
+        names = [path.name for path in self.path.iterdir()] if self.path.is_dir() else []
+        return sum(1 for name in names if (match := _MARKER.fullmatch(name)) and int(match[2]) == count)
+
     def any_marker(self) -> Marker | None:
         """Return the first marker that can be read; None where there is none."""
         paths = sorted(self.path.glob("*.json")) if self.path.is_dir() else []

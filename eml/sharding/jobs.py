@@ -66,6 +66,8 @@ class ShardDone:
         rows: Rows of its result.
         was_done: It had been done before, and nothing was read.
         written: The marker and the result.
+        done: How many shards of as many are done now.
+        caution: What to know of so many shards; None where there is nothing.
     """
 
     shard: WorkShard
@@ -74,6 +76,8 @@ class ShardDone:
     rows: int
     was_done: bool
     written: tuple[Path, ...]
+    done: int
+    caution: str | None
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,25 @@ class FinishedShard:
     shard: WorkShard
     result: Path
     marker: Marker
+
+
+@dataclass(frozen=True)
+class JoinedShards:
+    """Shards that are merged.
+
+    Attributes:
+        result: The command's result.
+        target: The file or folder that was written.
+        shards: How many shards there are.
+        rows: Rows of their results.
+        caution: What to know of so many shards; None where there is nothing.
+    """
+
+    result: Any
+    target: Path
+    shards: int
+    rows: int
+    caution: str | None
 
 
 class ShardWork(ABC, Generic[CallerType]):
@@ -131,6 +154,10 @@ class ShardWork(ABC, Generic[CallerType]):
     @abstractmethod
     def merge(self, shards: Sequence[FinishedShard], caller: CallerType) -> Any:
         """Write what the command writes of all shards, and return the command's result."""
+
+    def caution(self, count: int) -> str | None:
+        """Return what to know of so many shards, such as that some of them have no images."""
+        return None
 
     def task(self, shard: WorkShard) -> Task:
         """Return what a shard is to do."""
@@ -177,16 +204,22 @@ class ShardJob(ABC, Generic[CallerType]):
                 again = next((name for name in self.again if getattr(config, name)), None)
                 reasons = _why_again(before, task, result, again)
                 if not reasons:
-                    caller.note(f"{shard} is done already, {before.rows:,} rows; nothing is read again")
-                    return ShardDone(shard, self.command, work.target, before.rows, True, (result, marker))
+                    caller.note(f"{shard} is done already, {before.rows:,} images; nothing is read again")
+                    return _done(work, shard, before.rows, was_done=True)
                 caller.note(f"{shard} was done and is made again: {'; '.join(reasons)}")
                 marker.unlink()
             content = work.make(ShardFiles(shard, result, folder.partial(shard)), caller)
             Marker.of_result(task, content.rows, result, content.facts).write(marker)
-        return ShardDone(shard, self.command, work.target, content.rows, False, (result, marker))
+        return _done(work, shard, content.rows, was_done=False)
 
     def merge(self, config: Any, caller: CallerType, *, line: str | None = None, count: int | None = None) -> Any:
-        """Write what the command writes, of all its shards, and return the command's result.
+        """Write what the command writes, of all its shards, and return the command's result; see `join`."""
+        return self.join(config, caller, line=line, count=count).result
+
+    def join(
+        self, config: Any, caller: CallerType, *, line: str | None = None, count: int | None = None
+    ) -> JoinedShards:
+        """Write what the command writes, of all its shards.
 
         The bytes are the same for any number of shards, in whichever order and how often they were made.
 
@@ -200,7 +233,9 @@ class ShardJob(ABC, Generic[CallerType]):
             DataError: Shards are missing, stale or of other images; each is named with the command that makes it.
         """
         work = self.open(config, caller, line=line)
-        return work.merge(_finished(work, caller, count), caller)
+        shards = _finished(work, caller, count)
+        result, rows = work.merge(shards, caller), sum(shard.marker.rows for shard in shards)
+        return JoinedShards(result, work.target, len(shards), rows, work.caution(len(shards)))
 
 
 def job_of(command: str) -> ShardJob[Any]:
@@ -220,6 +255,13 @@ def remove_shards(folder: ShardFolder) -> None:
     """Remove the shards of a command; what another process removes first is no problem."""
     with suppress(FileNotFoundError):
         shutil.rmtree(folder.path)
+
+
+def _done(work: ShardWork[Any], shard: WorkShard, rows: int, *, was_done: bool) -> ShardDone:
+    folder = ShardFolder.of(work.target)
+    files = folder.result(shard), folder.marker(shard)
+    done, caution = folder.done(shard.count), work.caution(shard.count)
+    return ShardDone(shard, work.command, work.target, rows, was_done, files, done, caution)
 
 
 def _why_again(before: Marker, task: Task, result: Path, again: str | None) -> list[str]:

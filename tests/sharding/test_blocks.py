@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from eml.sharding.blocks import BLOCK_ROWS, RowBlock, blocks_of, cut_blocks
+from eml.sharding.blocks import BLOCK_ROWS, RowBlock, blocks_of, cut_blocks, empty_shards_line
 from eml.sharding.shard import WorkShard, position_of
 
 NAMES = [f"class {number % 7}/image {number}.jpg" for number in range(3000)]
@@ -35,6 +35,15 @@ def test_a_block_is_whole_in_one_shard_of_any_number(count: int) -> None:
     blocks = cut_blocks(NAMES, WHOLE)
     parts = [blocks_of(shard, blocks) for shard in WorkShard.all(count)]
     assert [block for part in parts for block in part] == blocks
+
+
+def test_blocks_are_told_where_shards_have_none() -> None:
+    names = NAMES[:144]
+    line = empty_shards_line(cut_blocks(names, WHOLE[:144]), 3)
+    assert line is not None
+    assert "the 144 images are cut into 1 block of at most 256" in line
+    assert "2 of 3 shards are empty. More shards than blocks always leave some empty" in line
+    assert empty_shards_line(cut_blocks(NAMES, WHOLE), 3) is None
 
 
 def test_a_new_file_changes_one_block_or_divides_it() -> None:

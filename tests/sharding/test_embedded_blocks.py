@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 import eml
+from eml.cli.app import main
 from eml.errors import ConfigError, DataError
 from tests.sharding.conftest import LONG_AGO, draw_old
 
@@ -50,8 +51,25 @@ def test_shards_of_any_number_merge_to_the_same_bytes(whole: Path, tmp_path: Pat
     result = eml.merge_shards(tmp_path / "x.npz")
     for name in ("x.npz", "x_errors.csv"):
         assert (tmp_path / name).read_bytes() == (whole / name).read_bytes(), name
+    assert result.summary().startswith(f"joined {count} shards of eml embed, 31 images, to {tmp_path / 'x.npz'}: ")
     assert [path.name for path in result.written] == ["x.npz", "x_errors.csv"]
     assert torch.get_num_threads() == threads
+
+
+def test_empty_shards_are_told_where_they_are_made_and_where_they_are_merged(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("eml.sharding.blocks.cut_blocks.__defaults__", (256,))
+    made = embed_shards(whole / "photos", tmp_path / "x.npz", 3)
+    (line,) = made[0].cautions()
+    assert "the 31 images are cut into 1 block of at most 256" in line
+    assert "2 of 3 shards are empty" in line
+    assert [result.done for result in made] == [1, 2, 3]
+    assert line in eml.merge_shards(tmp_path / "x.npz").cautions()
+    assert main(["merge-shards", str(tmp_path / "x.npz")]) == 0
+    shown = capsys.readouterr()
+    assert f"joined 3 shards of eml embed, 31 images, to {tmp_path / 'x.npz'}" in shown.out
+    assert line in " ".join(shown.err.split())
 
 
 def test_embeddings_are_those_of_the_command_without_shards_but_for_the_last_bits(whole: Path, tmp_path: Path) -> None:

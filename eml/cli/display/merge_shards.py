@@ -5,8 +5,13 @@ from eml.commands.merge_shards import MergeShardsResult, merge_shards
 
 
 def show(result: MergeShardsResult) -> None:
-    """Print each result as its command does."""
+    """Print what was joined, and each result as its command does."""
+    from eml.cli.display import console
+
     for part in result.merged:
+        console.show(part.text())
+        if part.caution is not None:
+            console.warn(part.caution)
         terminal_of(part.command).show(part.result)
 
 

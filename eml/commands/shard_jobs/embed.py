@@ -16,7 +16,7 @@ from eml.errors import ConfigError, DataError
 from eml.inference.embeddings_output import EmbeddingsOutput
 from eml.inference.image_list import STDIN, ImageList
 from eml.sharding.block_file import BlockStore
-from eml.sharding.blocks import RowBlock, blocks_of, cut_blocks
+from eml.sharding.blocks import RowBlock, blocks_of, cut_blocks, empty_shards_line
 from eml.sharding.embedded_blocks import BlockEmbedder, BlockImages, embed_blocks, rows_of
 from eml.sharding.embedding_rows import gathered
 from eml.sharding.file_states import ListedFiles, listed_files
@@ -53,6 +53,10 @@ class EmbedWork(ShardWork[Caller]):
     def blocks(self) -> list[RowBlock]:
         """The rows of all shards in blocks."""
         return cut_blocks(self.names, self.boxes)
+
+    def caution(self, count: int) -> str | None:
+        """Return how many blocks there are, where shards have none."""
+        return empty_shards_line(self.blocks, count)
 
     def files(self, shard: WorkShard) -> ListedFiles:
         """Return the names, boxes, sizes and times of the images of a shard."""

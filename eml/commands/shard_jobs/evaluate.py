@@ -18,7 +18,7 @@ from eml.inference.any_model import AnyModel
 from eml.inference.embeddings_file import is_embeddings_file
 from eml.inference.images import table_files
 from eml.sharding.block_file import BlockStore, BlockWriter
-from eml.sharding.blocks import RowBlock, blocks_of
+from eml.sharding.blocks import RowBlock, blocks_of, empty_shards_line
 from eml.sharding.embedded_blocks import BlockEmbedder, BlockImages, embed_blocks, rows_of
 from eml.sharding.file_states import ListedFiles, listed_files, together
 from eml.sharding.folder import ShardFolder
@@ -51,6 +51,10 @@ class EvaluateWork(ShardWork[Caller]):
         }
         for number, checkpoint in enumerate(self.checkpoints):
             self.inputs |= model_inputs(f"checkpoint {number}", checkpoint, self.options.weights)
+
+    def caution(self, count: int) -> str | None:
+        """Return how many blocks there are, where shards have none."""
+        return empty_shards_line([block for images in self.sets for block in images.blocks], count)
 
     def files(self, shard: WorkShard) -> ListedFiles:
         """Return the names, boxes, sizes and times of the images of a shard."""

@@ -40,6 +40,13 @@ class PackShards(ShardWork[Caller]):
         """Return the packed files of a shard: every count-th one, since they are of one size."""
         return list(range(shard.index, len(self.work.plan.shards), shard.count))
 
+    def caution(self, count: int) -> str | None:
+        """Return how many packed files there are, where shards have none."""
+        if (files := len(self.work.plan.shards)) >= count:
+            return None
+        text = f"the images go into {files:,} packed file{'s' if files != 1 else ''}, each made by one shard: "
+        return f"{count - files:,} of {count:,} shards have none. A smaller `shard_size` makes more files"
+
     def files(self, shard: WorkShard) -> ListedFiles:
         """Return the names, sizes and times of the images of a shard."""
         plan = self.work.plan
