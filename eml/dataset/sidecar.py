@@ -18,6 +18,7 @@ from eml.json_files import is_json_with, read_json
 from eml.storage import as_place, is_remote, is_url, place_below
 from eml.versions import eml_version
 
+SIDECAR_ENDING = ".eml.json"
 EARLIER_WRITES = 50
 """The number of earlier tables of one name that a sidecar remembers."""
 
@@ -62,7 +63,7 @@ class Sidecar:
 
 def sidecar_path(table: Path) -> Path:
     """Return `dataset_info.csv.eml.json` for `dataset_info.csv`."""
-    return table.with_name(f"{table.name}.eml.json")
+    return table.with_name(f"{table.name}{SIDECAR_ENDING}")
 
 
 def read_sidecar(table: Path) -> Sidecar | None:

@@ -45,7 +45,7 @@ class PackShards(ShardWork[Caller]):
         if (files := len(self.work.plan.shards)) >= count:
             return None
         text = f"the images go into {files:,} packed file{'s' if files != 1 else ''}, each made by one shard: "
-        return f"{count - files:,} of {count:,} shards have none. A smaller `shard_size` makes more files"
+        return f"{text}{count - files:,} of {count:,} shards have none. A smaller `shard_size` makes more files"
 
     def files(self, shard: WorkShard) -> ListedFiles:
         """Return the names, sizes and times of the images of a shard."""

@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,14 @@ _PLAN = "plan.json"
 _MOST_LISTED = 20
 
 Advance = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class _DoneRecord:
+    """A packed file that is written, and the time of its last change (ns), by which one that changed is noticed."""
+
+    shard: PackedShard
+    mtime_ns: int
 
 
 class PackWork:
@@ -97,11 +105,19 @@ class PackWork:
         """Return what is known of a packed file that is written and whole; None for one that is still to be written."""
         path = self.folder / self.plan.file(number)
         try:
-            shard: PackedShard = read_json(self.folder / _DONE / f"{number:05d}.json", PackedShard)
-            whole = path.is_file() and path.stat().st_size == shard.bytes
+            record: _DoneRecord = read_json(self._record(number), _DoneRecord)
+            state = path.stat()
+            shard, time = record.shard, state.st_mtime_ns
+            whole = shard.file == self.plan.file(number) and state.st_size == shard.bytes
+            if whole and time != record.mtime_ns:  # it was copied, restored or written since: its bytes decide
+                whole = digest(path) == shard.digest
+                write_json(self._record(number), asdict(_DoneRecord(shard, time))) if whole else None
         except (ValueError, OSError):
             return None
-        return shard if whole and shard.file == self.plan.file(number) else None
+        return shard if whole else None
+
+    def _record(self, number: int) -> Path:
+        return self.folder / _DONE / f"{number:05d}.json"
 
     def write(self, number: int, advance: Advance = lambda images: None) -> PackedShard:
         """Write a packed file whole, then the record that it is done.
@@ -118,7 +134,7 @@ class PackWork:
         first, last = self.plan.shards[number]
         file = self.plan.file(number)
         shard = PackedShard(file, last - first - len(left_out), path.stat().st_size, digest(path), left_out)
-        write_json(self.folder / _DONE / f"{number:05d}.json", asdict(shard))
+        write_json(self._record(number), asdict(_DoneRecord(shard, path.stat().st_mtime_ns)))
         return shard
 
     def _images(self, number: int, left_out: list[tuple[str, str, str]], advance: Advance) -> Images:

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from eml.dataset.packing.plan import FOLDER, PackPlan
 from eml.dataset.scanning.packed_listing import MANIFEST
-from eml.dataset.sidecar import sidecar_path
+from eml.dataset.sidecar import SIDECAR_ENDING, edited_by_hand, sidecar_path, written_by_eml
 from eml.errors import OutputError
 from eml.files import digest, digest_of, is_loop, is_within
 from eml.json_files import read_json
@@ -115,12 +115,12 @@ def check_place(out: Path, *, overwrite: bool) -> bool:
 
 
 def foreign_files(folder: Path, manifest: Manifest) -> Iterator[str]:
-    """Yield what lies in a packed folder and is not what `eml pack` wrote, or a table of the packed images."""
+    """Yield what lies in a packed folder and is neither what `eml pack` wrote nor a table that eml wrote beside."""
     tables = {
         f"{stem}{suffix}{more}"
         for stem in (*TABLES, "pack_errors")
         for suffix in (".csv", ".parquet")
-        for more in ("", ".eml.json")
+        for more in ("", SIDECAR_ENDING)
     }
     for path in folder.iterdir():
         if path.name == FOLDER and path.is_dir():
@@ -132,6 +132,8 @@ def foreign_files(folder: Path, manifest: Manifest) -> Iterator[str]:
                 yield f"{path.name}, which was changed,"
         elif path.name != MANIFEST and (path.name not in tables or path.is_dir()):
             yield path.name
+        elif path.name in tables and not path.name.endswith(SIDECAR_ENDING) and not written_by_eml(path):
+            yield f"{path.name}, which was changed," if edited_by_hand(path) else path.name
 
 
 def check_apart(dataset: Path, root: Path, table: Path | None, out: Path) -> None:

@@ -1,6 +1,7 @@
 """What is the user's in the folder of packed files, beside it and around it stays, and damage there is no bug."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,16 @@ def test_a_page_that_was_edited_is_kept_and_our_own_is_replaced(tmp_path: Path, 
     assert (out / "README.md").read_text().endswith("My licence.")
 
 
+@pytest.mark.parametrize("name, told", [("dataset_info.csv", ", which was changed,"), ("dataset_train.csv", "")])
+def test_a_table_that_is_the_users_is_kept(plan: PackPlan, packed: Path, name: str, told: str) -> None:
+    with (packed / name).open("a") as file:
+        file.write("mine,1\n")
+    (packed / PACKED).write_bytes(b"cut")
+    with pytest.raises(OutputError, match=f"holds {name}{told} beside the packed images"):
+        pack(plan, packed, overwrite=True)
+    assert (packed / name).read_text().endswith("mine,1\n")
+
+
 def test_what_came_while_images_were_packed_is_kept(plan: PackPlan, packed: Path) -> None:
     (packed / "data" / "mine.txt").write_text("mine")
     with pytest.raises(OutputError, match=r"mine\.txt"):
@@ -78,6 +89,24 @@ def test_what_came_while_images_were_packed_is_kept(plan: PackPlan, packed: Path
     with pytest.raises(OutputError, match="other packed images"):
         finish(plan, packed)
     assert PackWork(plan, packed).done(0) is not None  # nothing is packed twice
+
+
+def test_a_packed_file_that_was_damaged_before_the_pack_went_on_is_written_again(
+    tmp_path: Path, plan: PackPlan
+) -> None:
+    work = PackWork(plan, tmp_path / "out")
+    work.begin()
+    shard = work.write(0)
+    file = work.folder / PACKED
+    whole = file.read_bytes()
+    file.write_bytes(whole)  # another time, the same bytes
+    os.utime(file, (1, 1))
+    assert PackWork(plan, tmp_path / "out").done(0) == shard
+    file.write_bytes(whole[:-1] + b"x")
+    os.utime(file, (2, 2))
+    assert PackWork(plan, tmp_path / "out").done(0) is None
+    finish(plan, tmp_path / "out")
+    assert (tmp_path / "out" / PACKED).read_bytes() == whole
 
 
 @pytest.mark.parametrize("name", ["mine.txt", "plan.json", "data/mine.txt"])
