@@ -214,6 +214,18 @@ def exchange(path: Path, partner: Path) -> bool:
     return bool(done == 0)
 
 
+def is_temporary(name: str) -> bool:
+    """Return whether a name is of a file that is being written, or of which the writing was killed."""
+    return _TEMPORARY.match(name) is not None
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove the temporary files that killed processes left in a folder in which no other one writes."""
+    for path in folder.iterdir():
+        if is_temporary(path.name) and not path.is_dir():
+            path.unlink(missing_ok=True)
+
+
 def _tidy(folder: Path) -> None:
     """Remove the temporary files and folders that processes which were killed over a day ago left in a folder."""
     if folder in _tidied:

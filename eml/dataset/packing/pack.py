@@ -22,7 +22,19 @@ from eml.dataset.sidecar import sidecar_path
 from eml.dataset.table import write_tables
 from eml.dataset.unknown_label import unknown_label_notes
 from eml.errors import DataError, OutputError, Problem
-from eml.files import bytes_digest, digest, exchange, not_writable, real_path, sync, whole_file, write_json, write_text
+from eml.files import (
+    bytes_digest,
+    digest,
+    exchange,
+    is_temporary,
+    not_writable,
+    real_path,
+    remove_temporaries,
+    sync,
+    whole_file,
+    write_json,
+    write_text,
+)
 from eml.images.decode import ImageError, read
 from eml.images.identify import identify, quiet_pillow
 from eml.images.locate import image_path
@@ -86,7 +98,7 @@ class PackWork:
         """Return whether the folder has been made and nothing is in it yet."""
         if not self.folder.is_dir() or self.folder.is_symlink():
             return False
-        names = {path.name for path in self.folder.iterdir()}
+        names = {path.name for path in self.folder.iterdir() if not is_temporary(path.name)}
         return names <= {FOLDER, _DONE} and not any(next((self.folder / name).iterdir(), None) for name in names)
 
     def _remove(self) -> None:
@@ -207,6 +219,8 @@ class PackWork:
         try:
             if self.place.is_dir() and not any(self.place.iterdir()):
                 self.place.rmdir()
+            for folder in (self.folder / FOLDER, self.folder):
+                remove_temporaries(folder)  # of processes that were killed while they wrote
             shutil.rmtree(self.folder / _DONE)
             (self.folder / _PLAN).unlink()
             for folder in (self.folder / FOLDER, self.folder):

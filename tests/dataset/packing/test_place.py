@@ -119,7 +119,12 @@ def test_a_hidden_folder_of_the_user_is_refused(tmp_path: Path, plan: PackPlan, 
 
 def test_a_hidden_folder_of_a_killed_run_is_taken(tmp_path: Path, plan: PackPlan, packed: Path) -> None:
     (tmp_path / ".out.eml-pack" / ".done").mkdir(parents=True)
+    write_files(tmp_path / ".out.eml-pack", {".eml-tmp-0a1b2c3d-plan.json": b"{"})
+    PackWork(plan, tmp_path / "out").begin()
+    write_files(tmp_path / ".out.eml-pack" / "data", {".eml-tmp-0a1b2c3d-train-00000-of-00001.tar": b"half"})
     finish(plan, tmp_path / "out")
+    assert not list((tmp_path / "out").glob(".eml-tmp-*"))
+    assert [path.name for path in (tmp_path / "out" / "data").iterdir()] == ["train-00000-of-00001.tar"]
     packed.rename(tmp_path / ".two.eml-pack")
     finish(plan, tmp_path / "two")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "two"]
