@@ -71,8 +71,8 @@ class ShardResult(CommandResult):
 
     def summary_table(self) -> SummaryTable:
         """Return one row."""
-        made = "before" if self.was_done else "now"
-        row: list[Cell] = [self.shard, self.rows, made, f"{self.done:,} of {self.shards:,}"]
+        time = "before" if self.was_done else "now"
+        row: list[Cell] = [self.shard, self.rows, time, f"{self.done:,} of {self.shards:,}"]
         return ["shard", "images", "made", "shards that are done"], [row]
 
     def cautions(self) -> tuple[str, ...]:
