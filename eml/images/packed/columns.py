@@ -82,11 +82,11 @@ def is_plain(kind: Any) -> bool:
 
 
 def values(column: Any) -> list[Any]:
-    """Return the values of a column. A text that is in many rows stays one."""
+    """Return the values of a column or a part of one. A text that is in many rows stays one."""
     from pyarrow import types
 
     listed: list[Any] = []
-    for chunk in column.chunks:
+    for chunk in getattr(column, "chunks", [column]):
         if types.is_dictionary(chunk.type):
             texts = chunk.dictionary.to_pylist()
             listed += [None if place is None else texts[place] for place in chunk.indices.to_pylist()]

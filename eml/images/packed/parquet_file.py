@@ -2,6 +2,9 @@
 
 An image that is stored as it is, as `eml pack` writes it, is one read at its place (plain_pages.py). Of a compressed
 column the row group is read whole, once, and the last ones are kept.
+
+What a file may become when it is decompressed is bounded, and looked at in the headers of its pages before anything is
+decompressed (page_sizes.py): all images of a file may become `EXPANSION` times its bytes and `LARGEST_GROUP` beside.
 """
 
 import io
@@ -23,8 +26,9 @@ from eml.images.packed.columns import (
     values,
     with_names,
 )
-from eml.images.packed.contents import Contents, UnusableError
+from eml.images.packed.contents import Contents, PackedProblem, UnusableError
 from eml.images.packed.keys import RowKeys
+from eml.images.packed.page_sizes import PageSizes, page_sizes
 from eml.images.packed.plain_pages import Places, value_places
 from eml.images.packed.random_access import RandomFile, Section
 from eml.units import MIB
@@ -33,9 +37,15 @@ KEPT = 64 * MIB
 """Bytes of row groups that a process keeps, over all files; the last one is kept whatever its size."""
 LARGEST_GROUP = 1024 * MIB
 """Bytes of the images of a compressed row group; of larger ones no image is read."""
-_ROWS_PER_BYTE, _FEW_ROWS = 16, 10_000  # more are the work of a few bytes that say so
-_LONGEST_TEXTS = 256 * MIB
-_BATCH, _FEW = 4096, 16  # rows that are read at once: of names, of images
+EXPANSION = 100
+"""How many times its bytes in the file a compressed row group may take; images are compressed already."""
+LONGEST_COLUMN = 256 * MIB
+"""Bytes of the names of a file's images, and of each other column; a longer one is left out."""
+LONGEST_COLUMNS = 1024 * MIB
+"""Bytes of all columns of a file that are read, but for the images."""
+_BYTES_PER_ROW, _FEW_ROWS = 32, 10_000  # more rows are the work of a few bytes that say so
+_BATCH, _FEW = 65_536, 16  # rows that are read at once: of texts and numbers, of images
+_TRIES = 2  # times that a row group is read that cannot be, such as by a disk that fails for a moment
 
 _numbers = count()
 
@@ -72,11 +82,14 @@ class ParquetFile:
         self._has_paths = is_structure and self._schema.field(self._column).type.get_field_index("path") >= 0
         paths = [self._facts.schema.column(place).path for place in range(len(self._facts.schema))]
         self._place = paths.index(self._leaf)
-        if not 0 <= self._facts.num_rows <= _FEW_ROWS + file.size * _ROWS_PER_BYTE:
+        if not 0 <= self._facts.num_rows <= _FEW_ROWS + file.size // _BYTES_PER_ROW:
             raise UnusableError("unreadable", f"says to hold {self._facts.num_rows:,} rows in {file.size:,} bytes")
         groups = [self._facts.row_group(group).num_rows for group in range(self._facts.num_row_groups)]
         self._starts = [0, *accumulate(groups)]
+        self._paths = paths
         self._stored: dict[int, Places | None] = {}
+        self._batch_rows: dict[int, int] = {}
+        self._refused: dict[int, list[UnusableError]] = {}
         self._lock, self._number = threading.Lock(), next(_numbers)
 
     def size(self, key: str) -> int | None:
@@ -107,8 +120,15 @@ class ParquetFile:
         """Implement PackedFile."""
         keys = RowKeys(self._facts.num_rows, self._names()).all()
         label = label_column(self._schema, self._features)
-        columns = self._read_columns(plain_columns(self._schema))
-        return with_names(Contents(keys, columns=columns), label, self._features)
+        names, problems = self._short_columns(plain_columns(self._schema), label)
+        contents = with_names(Contents(keys, columns=self._read_columns(names)), label, self._features)
+        contents.problems = problems
+        return self._without_refused(contents)
+
+    def compressed_groups(self) -> tuple[int, int, int]:
+        """Return the number of row groups that are read whole for an image, of their images, and of their bytes."""
+        chunks = [self._chunk(group) for group in range(self._facts.num_row_groups) if self._is_packed(group)]
+        return len(chunks), sum(chunk.num_values for chunk in chunks), sum(c.total_uncompressed_size for c in chunks)
 
     def _find(self, key: str) -> tuple[int, int]:
         """Return the row group of a key, and the row in it."""
@@ -126,23 +146,86 @@ class ParquetFile:
         """Return the paths of the images; None where some have none."""
         if not self._has_paths:
             return None
-        names, bytes_ = list[str](), 0
+        path = f"{self._column}.path"
+        sizes = self._column_sizes(path)
+        if sizes is None or sizes.bytes > LONGEST_COLUMN:
+            return None
+        names, bytes_, rows = list[str](), 0, max(1, min(_BATCH, LONGEST_COLUMN // max(1, sizes.repeated)))
         with self._reading() as file:
-            for batch in file.iter_batches(columns=[f"{self._column}.path"], use_threads=False, batch_size=_BATCH):
+            for batch in file.iter_batches(columns=[path], use_threads=False, batch_size=rows):
                 column = batch.column(0).field("path")
                 bytes_ += column.nbytes
-                if column.null_count or bytes_ > _LONGEST_TEXTS:
+                if column.null_count or bytes_ > LONGEST_COLUMN:
                     return None
                 names += column.to_pylist()
         return names
 
+    def _column_sizes(self, path: str) -> PageSizes | None:
+        """Return the sizes of a column's pages in all row groups; None where they cannot be told."""
+        total, repeated = 0, 0
+        for place in [number for number, own in enumerate(self._paths) if own == path]:
+            for group in range(self._facts.num_row_groups):
+                sizes = _sizes_of(self._file, self._facts.row_group(group).column(place))
+                if sizes is None:
+                    return None
+                total, repeated = total + sizes.bytes, max(repeated, sizes.repeated)
+        return PageSizes(total, repeated)
+
+    def _short_columns(self, names: list[str], label: str | None) -> tuple[list[str], list[PackedProblem]]:
+        """Return the columns that are read, and a problem for each that is too long.
+
+        Raises:
+            UnusableError: That is the column of labels.
+        """
+        kept, problems, total = list[str](), list[PackedProblem](), 0
+        for name in sorted(names, key=lambda name: name != label):
+            sizes = self._column_sizes(name)
+            if sizes is not None and sizes.bytes <= LONGEST_COLUMN and total + sizes.bytes <= LONGEST_COLUMNS:
+                total += sizes.bytes
+                kept.append(name)
+                continue
+            size = "pages that cannot be checked" if sizes is None else f"{sizes.bytes:,} bytes"
+            text = f"its column {name!r} has {size}; at most {LONGEST_COLUMN:,} bytes are read of a column, and "
+            text += f"{LONGEST_COLUMNS:,} of all"
+            if name == label:
+                raise UnusableError("too_large", text)
+            problems.append(PackedProblem("", "too_large", f"{text}, so it is left out"))
+        return [name for name in names if name in kept], problems
+
     def _read_columns(self, names: list[str]) -> dict[str, list[Any]]:
+        columns: dict[str, list[Any]] = {name: [] for name in names}
         if not names:
-            return {}
+            return columns
+        sizes = dict.fromkeys(names, 0)
         with self._reading(read_dictionary=names) as file:
-            table = file.read(columns=names, use_threads=False)
-            table.validate(full=True)
-        return {name: values(table[name]) for name in names}
+            for batch in file.iter_batches(columns=names, use_threads=False, batch_size=_BATCH):
+                batch.validate(full=True)
+                for name in names:
+                    sizes[name] += batch[name].nbytes
+                    if sizes[name] > LONGEST_COLUMN:
+                        text = f"its column {name!r} holds more than {LONGEST_COLUMN:,} bytes"
+                        raise UnusableError("too_large", text)
+                    columns[name] += values(batch[name])
+        return columns
+
+    def _without_refused(self, contents: Contents) -> Contents:
+        """Return contents without the images of row groups that are too large, which are problems then."""
+        left_out = dict[int, UnusableError]()
+        for group in range(self._facts.num_row_groups):
+            try:
+                if self._is_packed(group):
+                    self._check_group(group)
+            except UnusableError as error:
+                left_out |= dict.fromkeys(range(self._starts[group], self._starts[group + 1]), error)
+        if not left_out:
+            return contents
+        rows = [row for row in range(len(contents.keys)) if row not in left_out]
+        contents.problems += [
+            PackedProblem(contents.keys[row], left_out[row].reason, str(left_out[row])) for row in left_out
+        ]
+        contents.keys, contents.labels = ([own[row] for row in rows] for own in (contents.keys, contents.labels))
+        contents.columns = {name: [own[row] for row in rows] for name, own in contents.columns.items()}
+        return contents
 
     @contextmanager
     def _reading(self, **options: Any) -> Iterator[Any]:
@@ -159,10 +242,8 @@ class ParquetFile:
     def _places(self, group: int) -> Places | None:
         """Return where the images of a row group lie in the file; None where they are not stored as they are."""
         if group not in self._stored:
-            chunk = self._facts.row_group(group).column(self._place)
-            leaf = self._facts.schema.column(self._place)
-            plain = chunk.compression == "UNCOMPRESSED" and not chunk.has_dictionary_page
-            plain = plain and leaf.max_repetition_level == 0
+            chunk, leaf = self._chunk(group), self._facts.schema.column(self._place)
+            plain = not self._is_packed(group) and leaf.max_repetition_level == 0
             start, size = chunk.data_page_offset, chunk.total_compressed_size
             within = 0 <= start <= start + size <= self._file.size and chunk.num_values <= size
             self._stored[group] = (
@@ -172,20 +253,60 @@ class ParquetFile:
             )
         return self._stored[group]
 
+    def _chunk(self, group: int) -> Any:
+        return self._facts.row_group(group).column(self._place)
+
+    def _is_packed(self, group: int) -> bool:
+        """Return whether a row group says that its images are compressed, or in a dictionary."""
+        chunk = self._chunk(group)
+        return bool(chunk.compression != "UNCOMPRESSED" or chunk.has_dictionary_page)
+
+    def _most(self, group: int) -> int:
+        """Return the bytes that the images of a row group may take."""
+        share = LARGEST_GROUP // max(1, self._facts.num_row_groups)
+        return min(LARGEST_GROUP, share + EXPANSION * max(0, self._chunk(group).total_compressed_size))
+
+    def _check_group(self, group: int) -> int:
+        """Return how many rows of a group to decode at once.
+
+        Raises:
+            UnusableError: Its pages would take too many bytes, or it was read in vain before.
+        """
+        errors = self._refused.get(group, [])
+        if errors and (len(errors) >= _TRIES or errors[-1].reason == "too_large"):
+            raise UnusableError(errors[-1].reason, str(errors[-1]))
+        if group not in self._batch_rows:
+            sizes, most = _sizes_of(self._file, self._chunk(group)), self._most(group)
+            if sizes is None:
+                raise self._remembered(group, UnusableError("unreadable", "the pages of its row group are damaged"))
+            if sizes.bytes > most:
+                text = f"its row group has {sizes.bytes:,} bytes; at most {most:,} are read"
+                raise self._remembered(group, UnusableError("too_large", text))
+            self._batch_rows[group] = max(1, min(_FEW, KEPT // max(1, sizes.repeated)))
+        return self._batch_rows[group]
+
+    def _remembered(self, group: int, error: UnusableError) -> UnusableError:
+        self._refused.setdefault(group, []).append(error)
+        return error
+
     def _read_group(self, group: int) -> "_RowGroup":
-        chunk = self._facts.row_group(group).column(self._place)
-        if not 0 <= chunk.total_uncompressed_size <= LARGEST_GROUP:
-            text = f"its row group has {chunk.total_uncompressed_size:,} bytes; at most {LARGEST_GROUP:,} are read"
-            raise UnusableError("too_large", text)
-        parts, bytes_ = list[Any](), 0
+        rows = self._check_group(group)
+        try:
+            return self._decoded(group, rows)
+        except UnusableError as error:
+            raise self._remembered(group, error) from error.__cause__
+
+    def _decoded(self, group: int, rows: int) -> "_RowGroup":
+        """Return the images of a row group, decoded `rows` at a time."""
+        parts, bytes_, most = list[Any](), 0, self._most(group)
         with self._reading() as file:
-            batches = file.iter_batches(_FEW, [group], [self._leaf], use_threads=False)
+            batches = file.iter_batches(rows, [group], [self._leaf], use_threads=False)
             for batch in batches:  # a few at a time, since a dictionary says in few bytes that all are one large image
                 column = batch.column(0)
                 parts.append(column.field("bytes") if self._leaf != self._column else column)
                 bytes_ += parts[-1].nbytes
-                if bytes_ > LARGEST_GROUP:
-                    raise UnusableError("too_large", f"its row group holds more than {LARGEST_GROUP:,} bytes")
+                if bytes_ > most:
+                    raise UnusableError("too_large", f"its row group holds more than {most:,} bytes")
         return _RowGroup(parts, bytes_)
 
 
@@ -231,6 +352,14 @@ class _RowGroups:
 
 
 _row_groups = _RowGroups(KEPT)
+
+
+def _sizes_of(file: RandomFile, chunk: Any) -> PageSizes | None:
+    """Return the sizes of the pages of a column chunk, as pyarrow describes it."""
+    start = chunk.data_page_offset
+    if chunk.has_dictionary_page and chunk.dictionary_page_offset and 0 < chunk.dictionary_page_offset < start:
+        start = chunk.dictionary_page_offset
+    return page_sizes(file, start, chunk.total_compressed_size)
 
 
 def _damaged(file: RandomFile, error: Exception) -> UnusableError:

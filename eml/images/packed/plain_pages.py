@@ -24,7 +24,7 @@ Places = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Offsets in the file, and lengths in bytes."""
 
 
-class _UnfamiliarError(Exception):
+class UnfamiliarError(Exception):
     """The pages are stored in another way."""
 
 
@@ -44,7 +44,7 @@ def value_places(file: RandomFile, start: int, size: int, rows: int, most_define
         while row < rows:
             if place >= end:
                 return None
-            header, length = _page_header(file, place, end)
+            header, length = page_header(file, place, end)
             count, first, last = _values(file, header, place + length, most_defined)
             if count < 1 or last > end or row + count > rows:
                 return None
@@ -54,7 +54,7 @@ def value_places(file: RandomFile, start: int, size: int, rows: int, most_define
             row, place = row + count, last
             if first != last:
                 return None
-    except (_UnfamiliarError, IndexError, OverflowError):
+    except (UnfamiliarError, IndexError, OverflowError):
         return None
     return offsets, lengths
 
@@ -62,11 +62,11 @@ def value_places(file: RandomFile, start: int, size: int, rows: int, most_define
 def _length(file: RandomFile, place: int, last: int) -> int:
     length = int.from_bytes(file.read(place, 4), "little")
     if place + 4 + length > last:
-        raise _UnfamiliarError
+        raise UnfamiliarError
     return length
 
 
-def _page_header(file: RandomFile, place: int, end: int) -> tuple[dict[int, object], int]:
+def page_header(file: RandomFile, place: int, end: int) -> tuple[dict[int, object], int]:
     """Return the fields of a page's header by their numbers, and the bytes that it takes."""
     count = _HEADER
     while True:
@@ -84,16 +84,16 @@ def _values(file: RandomFile, header: dict[int, object], place: int, most_define
     """Return the number of a page's values, and where they begin and end."""
     kind, unpacked, packed = header.get(1), header.get(2), header.get(3)
     if not isinstance(packed, int) or packed < 0 or unpacked != packed:
-        raise _UnfamiliarError
+        raise UnfamiliarError
     own = header.get(5 if kind == _DATA else 8)
     if kind not in (_DATA, _DATA_2) or not isinstance(own, dict):
-        raise _UnfamiliarError
+        raise UnfamiliarError
     count, end = own.get(1), place + packed
     if not isinstance(count, int):
-        raise _UnfamiliarError
+        raise UnfamiliarError
     if kind == _DATA:
         if own.get(2) != _PLAIN or (most_defined and own.get(3) != _RLE):
-            raise _UnfamiliarError
+            raise UnfamiliarError
         if most_defined:
             length = int.from_bytes(file.read(place, 4), "little")
             _require_all(file.read(place + 4, min(length, 16)), length, count, most_defined)
@@ -101,7 +101,7 @@ def _values(file: RandomFile, header: dict[int, object], place: int, most_define
         return count, place, end
     missing, encoding, defined, repeated = own.get(2), own.get(4), own.get(5), own.get(6)
     if missing != 0 or encoding != _PLAIN or not isinstance(defined, int) or not isinstance(repeated, int):
-        raise _UnfamiliarError
+        raise UnfamiliarError
     return count, place + defined + repeated, end
 
 
@@ -110,7 +110,7 @@ def _require_all(levels: bytes, length: int, count: int, most_defined: int) -> N
     reader = _Compact(levels)
     run = reader.varint()
     if run & 1 or run >> 1 < count or length != reader.place + 1 or levels[reader.place] != most_defined:
-        raise _UnfamiliarError
+        raise UnfamiliarError
 
 
 class _Compact:
@@ -129,7 +129,7 @@ class _Compact:
             if byte < 0x80:
                 return value
             if shift > 63:
-                raise _UnfamiliarError
+                raise UnfamiliarError
 
     def number(self) -> int:
         value = self.varint()
@@ -137,7 +137,7 @@ class _Compact:
 
     def struct(self, depth: int = 0) -> dict[int, object]:
         if depth > _DEEPEST:
-            raise _UnfamiliarError
+            raise UnfamiliarError
         fields: dict[int, object] = {}
         number = 0
         for delta, kind in self._fields():
@@ -162,4 +162,4 @@ class _Compact:
             return None
         if kind == _STRUCT:
             return self.struct(depth + 1)
-        raise _UnfamiliarError
+        raise UnfamiliarError

@@ -127,3 +127,91 @@ def test_row_groups_are_read_once_while_they_are_kept(tmp_path: Path, monkeypatc
     for name, data in [*IMAGES, *IMAGES[::-1]]:
         assert file.read(name) == data
     assert groups == [0, 1, 2]
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The row groups that are decompressed, in order."""
+    groups: list[int] = []
+    decode = ParquetFile._decoded
+    monkeypatch.setattr(
+        ParquetFile, "_decoded", lambda self, group, rows: groups.append(group) or decode(self, group, rows)
+    )
+    return groups
+
+
+def test_images_of_a_row_group_that_would_be_too_large_are_listed_and_nothing_is_decompressed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decoded: list[int]
+) -> None:
+    monkeypatch.setattr(parquet_file, "LARGEST_GROUP", 200_000)
+    images = [*IMAGES[:2], ("bomb/1", bytes(90_000)), ("bomb/2", bytes(90_000))]
+    table = arrow_table(images, label=["a", "b", "c", "d"])
+    options: dict[str, Any] = {"compression": "zstd", "use_dictionary": False, "row_group_size": 2}
+    file = opened(write_parquet(tmp_path / "a.parquet", table, **options))
+    contents = file.contents()
+    assert (contents.keys, contents.labels) == ([name for name, _ in IMAGES[:2]], ["a", "b"])
+    assert [(problem.key, problem.reason) for problem in contents.problems] == [
+        ("bomb/1", "too_large"),
+        ("bomb/2", "too_large"),
+    ]
+    for _ in range(3):
+        with pytest.raises(UnusableError, match="its row group has 180,0"):
+            file.read("bomb/1")
+    assert decoded == []
+    assert file.read(IMAGES[1][0] or "") == IMAGES[1][1]
+
+
+def test_a_row_group_that_cannot_be_used_is_not_read_again_for_each_of_its_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decoded: list[int]
+) -> None:
+    monkeypatch.setattr(parquet_file, "LARGEST_GROUP", 2_000_000)
+    same = write_parquet(tmp_path / "a.parquet", arrow_table([(None, bytes(100_000))] * 50))
+    file = opened(same)
+    for key in file.contents().keys:
+        with pytest.raises(UnusableError, match="holds more than 2,000,000 bytes"):
+            file.read(key)
+    assert decoded == [0], "a dictionary says how large a row group is only while it is decoded"
+    options: dict[str, Any] = {"use_dictionary": False, "compression": "gzip", "write_statistics": False}
+    path = write_parquet(tmp_path / "b.parquet", arrow_table(IMAGES), **options)
+    damaged = bytearray(path.read_bytes())
+    damaged[60:200] = bytes(140)
+    path.write_bytes(damaged)
+    file = opened(path)
+    for name, _ in IMAGES[:5]:
+        with pytest.raises(UnusableError):
+            file.read(name)
+    assert decoded == [0, 0, 0], "twice, since a disk may fail for a moment"
+
+
+def test_all_row_groups_of_a_file_share_what_it_may_become(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet_file, "LARGEST_GROUP", 1_000_000)
+    images: list[tuple[str | None, bytes | None]] = [(None, bytes(100_000))] * 20
+    options: dict[str, Any] = {"compression": "zstd", "use_dictionary": False, "row_group_size": 1}
+    contents = opened(write_parquet(tmp_path / "a.parquet", arrow_table(images), **options)).contents()
+    assert (len(contents.keys), len(contents.problems)) == (0, 20)
+
+
+def test_columns_that_are_too_long_are_left_out_and_labels_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet_file, "LONGEST_COLUMN", 50_000)
+    images = [(f"{number}.jpg", bytes([number])) for number in range(9)]
+    texts = [f"{number}{'x' * 9_000}" for number in range(9)]
+    options: dict[str, Any] = {"compression": "zstd", "use_dictionary": False}
+    table = arrow_table(images, label=list(range(9)), text=texts)
+    contents = opened(write_parquet(tmp_path / "a.parquet", table, **options)).contents()
+    assert (list(contents.columns), len(contents.labels)) == ([], 9)
+    ((key, reason, detail),) = contents.problems
+    assert (key, reason) == ("", "too_large")
+    assert "its column 'text' has 81,0" in detail
+    with pytest.raises(UnusableError, match="its column 'label' has 81,0"):
+        opened(write_parquet(tmp_path / "b.parquet", arrow_table(images, label=texts), **options)).contents()
+    names = [(name, b"1") for name in texts]
+    numbered = opened(write_parquet(tmp_path / "c.parquet", arrow_table(names), **options)).contents()
+    assert numbered.keys[0] == "00000000", "names that are too long are no keys"
+
+
+def test_few_bytes_cannot_say_that_there_are_millions_of_rows(tmp_path: Path) -> None:
+    images: list[tuple[str | None, bytes | None]] = [(None, b"1")] * 40_000
+    with pytest.raises(UnusableError, match="says to hold 40,000 rows"):
+        opened(write_parquet(tmp_path / "a.parquet", arrow_table(images)))
