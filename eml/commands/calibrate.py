@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -36,6 +37,8 @@ from eml.errors import ConfigError
 if TYPE_CHECKING:
     from eml.evaluation.calibration import CalibrationResult
 
+DATABASE = "index.sqlite"
+"""The file by which the folder of an index is known."""
 RATES_IN_WORDS = {
     "false_accept_rate": "accepted queries of unknown classes",
     "pair_false_accept_rate": "accepted pairs of different classes",
@@ -54,11 +57,16 @@ class CalibrateConfig(CommandConfig):
     classes than these keep to the goal on average; each half of the classes is checked with the threshold of the other
     half. Fits the probability that an answer is right, too, which an index fits again to its own classes. Writes
     calibration.json and calibration_embeddings.npz into the checkpoint folder; a file of eml export holds its
-    calibration itself. They hold for the precision and the test-time augmentation that they were made with.
+    calibration itself. Of an index it is the model that is calibrated; one without a folder, such as timm:NAME, is put
+    inside the index first. They hold for the precision and the test-time augmentation that they were made with.
     """
 
     checkpoint: Annotated[
-        PathField, Field(description="A run folder (its best checkpoint), a checkpoint folder or a file of eml export.")
+        PathField,
+        Field(
+            description="A run folder (its best checkpoint), a checkpoint folder, a file of eml export, or an index: "
+            "its model."
+        ),
     ]
     data: Annotated[PathField | None, Field(description="Table or folder of classes that were not trained on.")] = None
     from_folds: Annotated[
@@ -163,7 +171,9 @@ def calibrate(config: CalibrateConfig, caller: Caller) -> CalibrateResult:
     _refuse_both(config)
     own = {"plot", "from_folds", "plugins", *COLUMN_MAP}
     fields = {name: getattr(config, name) for name in type(config).model_fields if name not in own}
-    options = CalibrationOptions(**fields | {"checkpoint": str(config.checkpoint), "columns": column_map(config)})
+    is_index = (config.checkpoint / DATABASE).is_file()
+    named = _model_of_index(config, caller) if is_index else {"checkpoint": str(config.checkpoint)}
+    options = CalibrationOptions(**fields | named | {"columns": column_map(config)})
     note_workers(config.workers, caller)
     replaced = []
     if config.plot is not None:
@@ -180,12 +190,26 @@ def calibrate(config: CalibrateConfig, caller: Caller) -> CalibrateResult:
     if config.plot is not None:
         written.append(draw_calibration(result.calibration, config.plot))
     return CalibrateResult(
-        result=result, written=tuple(written), replaced=tuple(replaced), next_command=_next_command(config, result)
+        result=result,
+        written=tuple(written),
+        replaced=tuple(replaced),
+        next_command=_next_command(config, result, is_index=is_index),
     )
 
 
-def _next_command(config: CalibrateConfig, result: CalibrationResult) -> str | None:
+def _model_of_index(config: CalibrateConfig, caller: Caller) -> dict[str, Any]:
+    """Return the checkpoint of an index's model, and the way in which it embeds for the index, by option."""
+    from eml.indexing.model_record import model_to_calibrate
+
+    place, fingerprint = model_to_calibrate(config.checkpoint, caller.note)
+    ways = {"embed_precision": fingerprint.precision, "tta": fingerprint.tta}
+    return {"checkpoint": str(place)} | {name: way for name, way in ways.items() if name not in config.model_fields_set}
+
+
+def _next_command(config: CalibrateConfig, result: CalibrationResult, *, is_index: bool) -> str | None:
     """Return the command that makes an index, where the calibration says how sure an answer is."""
+    if is_index:
+        return shlex.join(["eml", "index", "calibrate", str(config.checkpoint)])
     if result.calibration.answers is None or config.data is None:
         return None
     words = [] if config.root is None else ["--root", str(config.root)]

@@ -42,7 +42,7 @@ from eml.commands.options import (
     Weights,
     Workers,
 )
-from eml.commands.search import NOT_CALIBRATED
+from eml.commands.search import not_calibrated
 from eml.commands.zero_shot import class_source, zero_shot_warning
 
 if TYPE_CHECKING:
@@ -230,7 +230,7 @@ def classify(config: ClassifyConfig, caller: Caller) -> ClassifyResult:
         answers = _classify_all(config, caller, source, images)
         tell_of_model(source, caller)
         if source.calibration is None:
-            caller.warn(NOT_CALIBRATED if config.names is None else zero_shot_warning(len(source.labels)))
+            caller.warn(not_calibrated(config.index) if config.names is None else zero_shot_warning(len(source.labels)))
             if config.sort_into is not None:
                 caller.warn(
                     "so no image counts as unknown: each is sorted to its most similar class, whatever it shows"

@@ -58,7 +58,8 @@ def calibrate_index(config: CalibrateIndexConfig, caller: Caller) -> CalibrateIn
         model = index.own_model
         answers = calibrate_store(index.store, model, caller.note)
     if answers is None:
-        line = shlex.join(["eml", "calibrate", str(model.folder or model.source), "--data", "TABLE"])
+        named = str(config.index) if config.checkpoint is None else str(model.folder or model.source)
+        line = shlex.join(["eml", "calibrate", named, "--data", "TABLE", "--far", "0.05"])
         mismatch = f" (its calibration is of {model.calibration_mismatch})" if model.calibration_mismatch else ""
         text = f"{model.folder or model.source}: has no calibration of answers{mismatch}; first run: {line}"
         raise CheckpointError(text, code="not-calibrated", parameter="checkpoint")

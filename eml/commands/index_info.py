@@ -94,7 +94,7 @@ def _drift(config: IndexInfoConfig, index: Index, caller: Caller) -> Drift:
     from eml.retrieval.answers.drift import measure_drift
 
     if (calibration := index.calibration) is None:
-        text = f"{config.index}: has no calibration to compare with; run eml calibrate, then eml index calibrate"
+        text = f"{config.index}: has no calibration to compare with: eml calibrate and eml index calibrate give it one"
         raise DataError(text, code="not-calibrated", parameter="drift")
     images = list_images(config.drift, report=caller.note)
     queries = embed_list(index.model, images, batching_of(config, caller), progress=caller.progress)

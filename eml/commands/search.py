@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -39,10 +40,14 @@ if TYPE_CHECKING:
     from eml.indexing.index import Index
     from eml.indexing.queries import Queries
 
-NOT_CALIBRATED = (
-    "the index has no calibration, so there are no probabilities. Calibrate its checkpoint (eml calibrate), then take "
-    "that over (eml index calibrate)"
-)
+
+def not_calibrated(index: Path) -> str:
+    """Return a warning that an index gives no probabilities, and the commands by which it does."""
+    name = shlex.quote(str(index))
+    return (
+        "the index has no calibration, so there are no probabilities. Calibrate its model, eml calibrate "
+        f"{name} --data TABLE --far 0.05, then take that over, eml index calibrate {name}"
+    )
 
 
 class SearchConfig(CommandConfig):
@@ -227,7 +232,7 @@ def _queries(config: SearchConfig, index: Index, caller: Caller) -> tuple[list[Q
 def _tell_of_probabilities(config: SearchConfig, caller: Caller, *, has_calibration: bool) -> None:
     """Tell why answers have no probabilities."""
     if not has_calibration and config.images:
-        caller.warn(NOT_CALIBRATED)
+        caller.warn(not_calibrated(config.index))
     elif has_calibration and config.query_expansion is not None:
         caller.note("with `query_expansion` there are no probabilities: the calibration is about plain cosines")
     elif has_calibration and config.text:

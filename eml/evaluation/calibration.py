@@ -223,7 +223,7 @@ def checkpoint_to_calibrate(name: str, *, overwrite: bool = False) -> Path:
         OutputError: calibration.json exists and eml did not write it, or nothing can be written.
     """
     if is_backbone(name) or name.startswith(HUB):
-        problem = f"{name}: has no checkpoint folder to keep a threshold in; give a run or a checkpoint folder"
+        problem = f"{name}: has no folder to keep a threshold in; give a run, a checkpoint folder or an index of it"
         raise ConfigError(problem, code="no-checkpoint", parameter="checkpoint")
     if is_exported(name):
         if reason := unwritable(Path(name).parent):

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from eml.config import Strict
-from eml.errors import CheckpointError, EmlError
-from eml.files import moved_along, whole_folder, write_json
+from eml.errors import CheckpointError, EmlError, OutputError
+from eml.files import moved_along, unwritable, whole_folder, write_json
 from eml.images.image_size import ImageSize, Size
 from eml.indexing.query_model import check_query_model, declares
 from eml.inference.any_model import AnyModel, load
@@ -22,7 +22,9 @@ from eml.json_files import read_json
 from eml.models.config import EmbeddingPrecision, Tta
 from eml.models.ensemble import members_of
 from eml.models.fingerprint import Fingerprint
+from eml.models.hub_folder import HUB
 from eml.models.pointers import fold_runs
+from eml.progress import Report
 
 if TYPE_CHECKING:
     from eml.indexing.store import IndexStore
@@ -227,6 +229,37 @@ def _gone(index: Path, record: ModelRecord | None, problems: list[str]) -> str:
         f"{index}: its model, {place}, {why}. Give the checkpoint as `model`; {command} says which one it is. "
         "eml index build can put it inside an index"
     )
+
+
+def model_to_calibrate(index: Path, report: Report = lambda line: None) -> tuple[Path, Fingerprint]:
+    """Return where the model of an index keeps a calibration, and its fingerprint.
+
+    A model without a folder of its own (timm:NAME), or with one in the cache of a hub, is put inside the index.
+
+    Args:
+        index: The index's folder.
+        report: Receives a line where the model is put inside.
+
+    Raises:
+        CheckpointError: The model is gone.
+        OutputError: The index's folder cannot be written.
+    """
+    from eml.indexing.store import IndexStore
+
+    with IndexStore.open(index) as store:
+        fingerprint = fingerprint_of(store)
+    record = read_record(index)
+    has_folder = record is not None and record.folder is not None and not record.source.startswith(HUB)
+    if not has_folder and not (index / INSIDE).is_dir():
+        if reason := unwritable(index):
+            raise OutputError(reason, code="not-writable")
+        model = load_model_of(index, fingerprint)
+        put_inside(index, model)
+        report(f"put {model.source} inside the index: {index / INSIDE}")
+    place = model_place(index)
+    if place is None:
+        raise CheckpointError(_gone(index, record, []), code="no-checkpoint", parameter="checkpoint")
+    return Path(place), fingerprint
 
 
 def model_place(index: Path) -> str | None:

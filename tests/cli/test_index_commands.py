@@ -8,12 +8,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 import eml
 from eml.cli.app import main
 from eml.indexing.index import Index
+from eml.indexing.model_record import model_to_calibrate
 from eml.indexing.store import IndexStore
 from tests.cli.terminal import shown_on_terminal
 from tests.indexing.shop import CLASSES, calibration, draw, network, photo
@@ -259,6 +262,47 @@ def test_truth_may_be_a_table_or_a_column(folder: Path, capsys: pytest.CaptureFi
 def test_the_calibration_of_a_checkpoint_is_taken_over(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["index", "calibrate", "shop.index"]) == 2
     assert "has no calibration of answers; first run: eml calibrate" in capsys.readouterr().err
+
+
+def test_a_model_without_a_folder_is_put_inside_its_index_once_to_be_calibrated(folder: Path) -> None:
+    eml.build_index("i", "timm:test_resnet", "photos", weights="none", image_size=32, tta="flip")
+    lines: list[str] = []
+    for _ in range(2):
+        place, fingerprint = model_to_calibrate(Path("i"), lines.append)
+        assert (place, fingerprint.tta) == (Path("i/model"), "flip")
+    assert lines == ["put timm:test_resnet inside the index: i/model"]
+    assert eml.load(place).fingerprint == fingerprint
+    eml.build_index("j", folder / "i" / "model", "photos")
+    assert model_to_calibrate(Path("j"), lines.append)[0] == folder / "i" / "model"
+    assert len(lines) == 1
+
+
+@pytest.mark.wide
+def test_the_advice_for_an_index_of_an_untrained_network_gives_it_a_calibration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(0)
+    for number in range(12):
+        colour, place = random.integers(0, 255, 3), Path("photos", f"class {number}")
+        place.mkdir(parents=True)
+        for image in range(4):
+            pixels = (colour + random.normal(0, 8, (24, 24, 3))).clip(0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(place / f"{image}.png")
+    build = ["index", "build", "my index", "timm:test_resnet", "photos", "--weights", "none", "--image-size", "32"]
+    assert main([*build, "--tta", "flip"]) == 0
+    line = "eml calibrate 'my index' --data TABLE --far 0.05"
+    assert f"{line}, then eml index calibrate 'my index'\n" in capsys.readouterr().err
+    assert main(["index", "calibrate", "my index"]) == 2
+    advice = capsys.readouterr().err.rpartition("first run: ")[2].strip()
+    assert advice == line
+    assert main(shlex.split(advice.replace("TABLE", "photos").replace("0.05", "0.2"))[1:]) == 0
+    shown = capsys.readouterr().err
+    assert "put timm:test_resnet inside the index: my index/model\n" in shown
+    (following,) = [line for line in shown.splitlines() if line.startswith("next: ")]
+    assert main(shlex.split(following)[2:]) == 0
+    (found,) = printed(capsys, "classify", "my index", "photos/class 3/0.png")["answers"]
+    assert (found["label"], found["probability"] is not None) == ("class 3", True)
 
 
 def test_the_functions_do_what_the_commands_do(folder: Path) -> None:

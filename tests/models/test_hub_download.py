@@ -29,6 +29,6 @@ def test_a_name_that_none_can_have_is_told(name: str) -> None:
 def test_no_calibration_is_written_into_the_cache(tmp_path: Path) -> None:
     from eml.evaluation.calibration import checkpoint_to_calibrate
 
-    with pytest.raises(ConfigError, match="has no checkpoint folder to keep a threshold in") as caught:
+    with pytest.raises(ConfigError, match="has no folder to keep a threshold in") as caught:
         checkpoint_to_calibrate("hf-hub:somebody/products")
     assert caught.value.parameter == "checkpoint"

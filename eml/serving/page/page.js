@@ -71,7 +71,7 @@ function describeIndex(facts) {
   const columns = Object.keys(facts.columns || {});
   say("where-help", columns.length ? `A condition on ${columns.slice(0, 12).join(", ")}${columns.length > 12 ? " …" : ""}, such as label == 'mug'.` : "");
   const calibrated = facts.is_calibrated ?? facts.calibrated;
-  say("facts", calibrated ? "" : "The index has no calibration, so answers have no probabilities and nothing counts as unknown. eml index calibrate finds both.");
+  say("facts", calibrated ? "" : `The index has no calibration, so answers have no probabilities and nothing counts as unknown. Both come with eml calibrate ${facts.name} --data TABLE --far 0.05, then eml index calibrate ${facts.name}, while the server runs; TABLE is a table or folder of labelled images.`);
 }
 
 function describeModel(models) {
