@@ -56,6 +56,7 @@ TESTED_THROUGH = {
     "commands/with_upload": "commands/test_upload",
     "storage/addresses": "storage/test_remote_path",
     "storage/failures": "storage/test_retries",
+    "storage/object_ranges": "storage/test_object_blocks",
     "storage/object_info": "storage/test_objects",
     "storage/file_systems": "storage/test_objects",
     "images/remote_files": "dataset/scanning/test_remote_entries",

@@ -16,8 +16,8 @@ from eml.errors import DataError, Problem
 from eml.files import LONGEST_NAME, NO_PATH
 from eml.images.locate import LEAVES_ROOT, OUTSIDE, is_image_name, stays_within
 from eml.images.packed.members import is_member
+from eml.images.packed.remote_states import image_states
 from eml.storage import RemotePath, is_remote
-from eml.storage.listing import states_of
 
 RowProblems = list[tuple[int, str]]
 """(row, text), the text as a rule a `Problem` with its code. Row −1 is the table as a whole."""
@@ -100,7 +100,7 @@ def _absent(names: "pd.Series[Any]", root: Path) -> tuple[list[int], list[int]]:
     """Return the rows whose image is not under the root, and those whose image is a link that leads out of it."""
     if isinstance(root, RemotePath):
         try:
-            present = states_of(root, names)
+            present = image_states(root, names)
         except OSError as error:
             text = f"{root}: cannot be read: {error.strerror or error}"
             raise DataError(text, code="not-readable", parameter="root") from error

@@ -15,11 +15,11 @@ from eml.dataset.sidecar import first_written
 from eml.dataset.table import Table, read_columns, read_file_names
 from eml.errors import DataError
 from eml.files import digest
-from eml.images.packed.members import member_digest, member_state
+from eml.images.packed.members import member_digest, member_info, member_state
+from eml.images.packed.remote_states import image_states
 from eml.progress import Report
 from eml.storage import RemotePath, is_url
 from eml.storage.file_systems import IN_FLIGHT
-from eml.storage.listing import states_of
 from eml.storage.objects import ObjectInfo, object_info
 from eml.threads import in_order
 
@@ -123,7 +123,7 @@ def _states(
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Return (N,) whether a file is there, and (N,) whether it has another size or was written later."""
     there, doubtful = np.zeros(len(names), bool), np.zeros(len(names), bool)
-    objects = states_of(root, names) if isinstance(root, RemotePath) else None
+    objects = image_states(root, names) if isinstance(root, RemotePath) else None
     for number, (name, size) in enumerate(zip(names, sizes.tolist(), strict=True)):
         state = _state(f"{root}/{name}") if objects is None else _state_of(objects.get(name))
         if state is None:
@@ -177,7 +177,8 @@ def _read(paths: list[str], progress: Progress | None = None) -> list[str]:
 def _hash(path: str) -> str:
     try:
         if is_url(path):
-            info = object_info(remote := RemotePath(path))
+            remote = RemotePath(path)
+            info = member_info(remote) or object_info(remote)
             return _hash_of_version(remote, info.bytes, info.token)
         return "" if (state := _state(path)) is None else _hash_of(path, *state)
     except (OSError, ValueError):
@@ -192,5 +193,5 @@ def _hash_of(path: str, size: int | None, time: int) -> str:
 
 @lru_cache(2**16)
 def _hash_of_version(path: RemotePath, size: int, token: str) -> str:
-    """Return the hash of an object, as `_hash_of`."""
-    return digest(path)
+    """Return the hash of an object or of an image inside one, as `_hash_of`."""
+    return member_digest(path) or digest(path)

@@ -165,10 +165,10 @@ def has_transparency(path: Path) -> bool:
 
 def read(path: Path) -> bytes:
     """Read a file that may be an image. Raises ImageError for an empty file, and unread for a huge one or no image."""
-    if isinstance(path, RemotePath):
-        return read_remote(path, MAX_BYTES)
     if (member := split_member(path)) is not None:
         return _read_member(member, path)
+    if isinstance(path, RemotePath):
+        return read_remote(path, MAX_BYTES)
     with readable(path):
         refuse_pipe(path)
         with path.open("rb", buffering=0) as file:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from eml.images.decode import Box, ChoosePart, ImageError, OpenedImage, decode_part, decode_rgb, outside_image, read
 from eml.images.flatten import Background
 from eml.images.locate import image_path
+from eml.images.packed.remote_states import look_at
 from eml.images.shared_arrays import SharedArrays
 from eml.storage import is_remote
 from eml.storage.file_systems import threads_at
@@ -68,7 +69,7 @@ class FileSource:
     """Images read from their files.
 
     Paths and boxes are a few arrays, which spawned workers share: a worker's memory does not grow with the number of
-    rows.
+    rows. The versions of remote files are looked at when a source is made, and hold as long as it is read.
 
     Args:
         root: Folder that the file names start from.
@@ -97,6 +98,7 @@ class FileSource:
         self.root, self.background, self.follow_links = root, background, follow_links
         self._shared = SharedArrays(arrays)
         self._view()
+        look_at(root, file_names)
 
     def __getstate__(self) -> dict[str, Any]:
         names = ("root", "background", "follow_links", "_shared")

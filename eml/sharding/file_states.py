@@ -8,8 +8,8 @@ from hashlib import blake2b
 from pathlib import Path
 
 from eml.images.packed.members import member_state
+from eml.images.packed.remote_states import image_states
 from eml.storage import RemotePath
-from eml.storage.listing import states_of
 
 _CLOCK_TICK = 2_000_000_000  # ns; the coarsest clock of a file system, FAT's
 
@@ -43,7 +43,7 @@ def listed_files(root: Path, names: Sequence[str], details: Sequence[object] = (
     listing, states, settled = blake2b(digest_size=16), blake2b(digest_size=16), True
     seen: set[str] = set()
     now = time.time_ns()
-    objects = states_of(root, dict.fromkeys(names)) if isinstance(root, RemotePath) else None
+    objects = image_states(root, dict.fromkeys(names)) if isinstance(root, RemotePath) else None
     for place, name in enumerate(names):
         key = name.encode("utf-8", "surrogatepass")
         listing.update(key + b"\0" + (repr(details[place]).encode() if details else b"") + b"\n")

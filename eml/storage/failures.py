@@ -15,6 +15,13 @@ class RefusedAnswerError(OSError):
     """An answer that is not taken, and would be no other one the next time; its text is for the user."""
 
 
+REPLACED = "it was replaced while it was read, so that its parts would be of two versions; run the command again"
+
+
+class ReplacedObjectError(RefusedAnswerError):
+    """An object of which parts were read has another version by now, so that no more of it is read."""
+
+
 _KINDS = (
     FileNotFoundError,
     PermissionError,
@@ -36,6 +43,8 @@ _UNANSWERED = frozenset(
     }
 )
 """Errors of aiohttp and botocore of a place where nothing answers."""
+_CUT = frozenset({"ClientPayloadError", "ContentLengthError", "TransferEncodingError"})
+"""Errors of aiohttp of an answer that ends too early, which have a status that no server sent."""
 _MODULES = (
     "aiohttp",
     "botocore",
@@ -80,6 +89,8 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 def status_of(error: BaseException) -> int | None:
     """Return the status code of the answer that an error is of, None where there was none."""
     for cause in _chain(error):
+        if type(cause).__name__ in _CUT:
+            continue
         answer = getattr(cause, "response", None)
         if isinstance(answer, dict):  # botocore's
             status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
@@ -114,6 +125,8 @@ def is_passing(error: BaseException) -> bool:
 def as_os_error(error: BaseException, name: object) -> OSError:
     """Return an error of a request as an OSError of the kind that the local disk would give; name: what was read."""
     text = str(name)
+    if isinstance(error, ReplacedObjectError):
+        return ReplacedObjectError(error.errno, error.strerror, text)
     if lacks_credentials(error):
         return PermissionError(errno.EACCES, "no credentials were found in the environment, see docs/remote.md", text)
     status = status_of(error)

@@ -16,19 +16,28 @@ from eml.storage.retries import with_retries
 FRESH = 60.0
 """Seconds for which a listing counts as what is there now."""
 _FEW = 4_000  # files that are asked for one by one where no listing is at hand
-_kept: dict[tuple[int, str], tuple[float, dict[str, ObjectInfo]]] = {}
+_Known = dict[str, tuple[float, ObjectInfo | None]]
+"""Name → when it was asked for, and its facts; None where there was nothing."""
+_kept: dict[str, tuple[float, dict[str, ObjectInfo]]] = {}
+_asked: dict[str, _Known] = {}
 _lock = threading.Lock()
 
 
-def _forget() -> None:
-    """Forget in a forked process what its parent knows, with a lock that another of its threads may have held."""
+def _new_lock() -> None:
+    """Give a forked process, which knows what its parent knew, a lock that no thread of its parent holds."""
     global _lock
     _lock = threading.Lock()
-    _kept.clear()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+    os.register_at_fork(after_in_child=_new_lock)
+
+
+def forget_all() -> None:
+    """Forget what is known of all objects."""
+    with _lock:
+        _kept.clear()
+        _asked.clear()
 
 
 def refuse_http(folder: RemotePath) -> None:
@@ -64,38 +73,65 @@ def list_objects(folder: RemotePath) -> dict[str, ObjectInfo]:
         objects[relative.rstrip("/") + "/" if is_folder else relative] = info
     ordered = dict(sorted(objects.items()))
     with _lock:
-        _kept[os.getpid(), str(folder)] = (begin, ordered)
+        _kept[str(folder)] = (begin, ordered)
     return ordered
 
 
 def kept_listing(folder: RemotePath) -> dict[str, ObjectInfo] | None:
     """Return the listing of a folder that was made in this process in the last minute, None where there is none."""
     with _lock:
-        kept = _kept.get((os.getpid(), str(folder)))
+        kept = _kept.get(str(folder))
     return kept[1] if kept is not None and time.monotonic() - kept[0] < FRESH else None
 
 
-def known_info(path: RemotePath) -> ObjectInfo | None:
-    """Return the facts that the latest listing of this process has of an object, however old; None without one."""
-    text, process = str(path), os.getpid()
+def known_info(path: RemotePath | str) -> ObjectInfo | None:
+    """Return the facts of an object as this process learned them last, however long ago; None where it did not.
+
+    It learns them by a listing of a folder and by `states_of`, as commands do when they begin; a forked process knows
+    what its parent knew.
+    """
+    text = str(path)
     end = len(text)
     with _lock:
         while (end := text.rfind("/", 0, end)) > 0:
-            if (kept := _kept.get((process, text[:end]))) and (info := kept[1].get(text[end + 1 :])):
-                return info
+            folder, name = text[:end], text[end + 1 :]
+            time_asked, asked = _asked[folder].get(name, (None, None)) if folder in _asked else (None, None)
+            time_listed, objects = _kept.get(folder, (0.0, {}))
+            listed = objects.get(name)
+            if time_asked is not None and (listed is None or time_asked >= time_listed):
+                return asked
+            if listed is not None:
+                return listed
     return None
 
 
 def remember(folder: RemotePath, objects: dict[str, ObjectInfo]) -> None:
     """Keep in this process what another one's listing has of some objects, in place of what was kept of the folder."""
     with _lock:
-        _kept[os.getpid(), str(folder)] = (-FRESH, objects)
+        _kept[str(folder)] = (-FRESH, objects)
+
+
+def look_again(folder: RemotePath, names: Iterable[str]) -> None:
+    """Ask for the facts of those of the named objects that this process has not learned in the last minute.
+
+    Raises:
+        OSError: The place cannot be asked.
+    """
+    if kept_listing(folder) is not None:
+        return
+    now = time.monotonic()
+    with _lock:
+        asked = _asked.get(str(folder), {})
+        old = [name for name in names if name not in asked or now - asked[name][0] >= FRESH]
+    if old:
+        states_of(folder, old)
 
 
 def states_of(folder: RemotePath, names: Iterable[str]) -> dict[str, ObjectInfo]:
     """Return the facts of those of the named objects that are there now, by name.
 
-    They come from a listing that is at hand, else by a request for each where they are few, else from a new listing.
+    They come from a listing that is at hand, else by a request for each where they are few, else from a new listing,
+    and are what `known_info` returns from now on.
 
     Raises:
         OSError: The place cannot be asked.
@@ -113,8 +149,13 @@ def states_of(folder: RemotePath, names: Iterable[str]) -> dict[str, ObjectInfo]
         except FileNotFoundError:
             return None
 
+    begin = time.monotonic()
     with ThreadPoolExecutor(min(IN_FLIGHT, max(1, len(listed)))) as pool:
         states = list(pool.map(state, listed))
+    with _lock:
+        _asked.setdefault(str(folder), {}).update(
+            (name, (begin, info)) for name, info in zip(listed, states, strict=True)
+        )
     return {name: info for name, info in zip(listed, states, strict=True) if info is not None and not info.is_folder}
 
 

@@ -1,9 +1,9 @@
-"""Whole objects of remote places on the local disk, so that a second epoch reads no network.
+"""Objects of remote places on the local disk, whole or in parts, so that a second epoch reads no network.
 
-A file is named by the digest of the URL and the version, so that another version is another file, and holds a digest of
-its bytes in front of them. It is written beside its place and then renamed. A file that is cut or changed, as a crash
-of the machine can leave one, does not fit its digest and is read anew; nothing that is wrong in the cache ends a
-command. Several processes use it at once: only the removal of what was unused for the longest time is locked, and a
+A file is named by the digest of the URL, the version and the part, so that another version is another file, and holds a
+digest of its bytes in front of them. It is written beside its place and then renamed. A file that is cut or changed, as
+a crash of the machine can leave one, does not fit its digest and is read anew; nothing that is wrong in the cache ends
+a command. Several processes use it at once: only the removal of what was unused for the longest time is locked, and a
 process that has a file open can read it to its end.
 """
 
@@ -31,6 +31,7 @@ _KEPT = 0.9  # the share of the limit that is left after a removal
 _STEP = 64  # a removal is due when a process has added a share of 1/64 of the limit, or 64 MB
 _MOST_STEP = 64 * 10**6
 _USED_AGAIN = 600.0  # seconds after which another use of a file is noted
+_MOST_CHECKED = 50_000  # files that a process remembers to have compared with their digests
 _LEFT = 3600.0  # seconds after which a temporary file is one of a process that was killed
 
 
@@ -71,7 +72,7 @@ def cached_bytes(path: RemotePath, info: ObjectInfo | None = None) -> bytes:
         OSError: It cannot be read, after retries.
     """
     info = info or object_info(path)
-    cache = _cache()
+    cache = object_cache()
     if cache is None or not info.token or info.is_folder:
         return read_whole(path, info)[0]
     if (data := cache.get(path, info)) is not None:
@@ -85,8 +86,7 @@ def cached_bytes(path: RemotePath, info: ObjectInfo | None = None) -> bytes:
 
 def _is_other(path: RemotePath, read: ObjectInfo) -> bool:
     """Return whether an object has another version by now."""
-    now = object_info(path)
-    return (now.token, now.bytes) != (read.token, read.bytes)
+    return not object_info(path).is_same_version(read)
 
 
 class ObjectCache:
@@ -102,17 +102,19 @@ class ObjectCache:
         self._added = self._step  # the first object looks at what earlier processes left
         self._lock = threading.Lock()
         self._full_until = 0.0
+        self._checked: dict[str, tuple[int, int]] = {}
 
-    def _place(self, path: RemotePath, info: ObjectInfo) -> Path:
-        name = hashlib.blake2b(f"{path}\0{info.token}\0{info.bytes}".encode(), digest_size=20).hexdigest()
+    def _place(self, path: RemotePath, info: ObjectInfo, part: str = "") -> Path:
+        text = f"{path}\0{info.token}\0{info.bytes}" + (f"\0{part}" if part else "")
+        name = hashlib.blake2b(text.encode(), digest_size=20).hexdigest()
         return self.folder / "objects" / name[:2] / name[2:]
 
-    def get(self, path: RemotePath, info: ObjectInfo) -> bytes | None:
-        """Return the bytes of a version of an object; None where the cache does not have them whole."""
-        place = self._place(path, info)
+    def get(self, path: RemotePath, info: ObjectInfo, part: str = "") -> bytes | None:
+        """Return the bytes of a version of an object, or of a part; None where the cache does not have them whole."""
+        place = self._place(path, info, part)
         try:
             with place.open("rb") as file:
-                data, used = file.read(), os.fstat(file.fileno()).st_mtime
+                data, state = file.read(), os.fstat(file.fileno())
         except OSError:
             return None
         digest, data = data[:_DIGEST], data[_DIGEST:]
@@ -120,13 +122,40 @@ class ObjectCache:
             with contextlib.suppress(OSError):
                 place.unlink()
             return None
-        if time.time() - used > _USED_AGAIN:
-            with contextlib.suppress(OSError):
-                os.utime(place)
+        if len(self._checked) >= _MOST_CHECKED:
+            self._checked.clear()
+        self._checked[place.name] = (state.st_ino, state.st_size)
+        _note_use(place, state)
         return data
 
-    def put(self, path: RemotePath, info: ObjectInfo, data: bytes) -> None:
-        """Keep the bytes of a version of an object, where there is room for them."""
+    def get_some(self, path: RemotePath, info: ObjectInfo, part: str, start: int, end: int) -> bytes | None:
+        """Return some bytes of a part, as `get`: a file that this process compared with its digest is not read whole.
+
+        Args:
+            path: The object.
+            info: Its version.
+            part: The part.
+            start: The first byte, from 0 in the part.
+            end: The byte after the last one, which the part must have.
+        """
+        place = self._place(path, info, part)
+        if place.name in self._checked:
+            with contextlib.suppress(OSError), place.open("rb", buffering=0) as file:
+                state = os.fstat(file.fileno())
+                if self._checked.get(place.name) == (state.st_ino, state.st_size):
+                    file.seek(_DIGEST + start)
+                    data = file.read(end - start)
+                    _note_use(place, state)
+                    return data if len(data) == end - start else None
+        whole = self.get(path, info, part)
+        return None if whole is None else whole[start:end]
+
+    def holds(self, path: RemotePath, info: ObjectInfo, part: str) -> bool:
+        """Return whether there is a file of a part, whatever is in it."""
+        return self._place(path, info, part).exists()
+
+    def put(self, path: RemotePath, info: ObjectInfo, data: bytes, part: str = "") -> None:
+        """Keep the bytes of a version of an object, or of a part of it, where there is room for them."""
         size = len(data) + _DIGEST
         if size > self.limit * (1 - _KEPT) or time.monotonic() < self._full_until:
             return
@@ -137,7 +166,7 @@ class ObjectCache:
                 self._added = 0
         if is_due:
             self._make_room(size)
-        place = self._place(path, info)
+        place = self._place(path, info, part)
         temporary = place.with_name(f".{uuid.uuid4().hex}")
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -183,12 +212,20 @@ class ObjectCache:
         return files
 
 
+def _note_use(place: Path, state: os.stat_result) -> None:
+    """Set the time of a file's last use, unless it is recent."""
+    if time.time() - state.st_mtime > _USED_AGAIN:
+        with contextlib.suppress(OSError):
+            os.utime(place)
+
+
 @cache
 def _of(process: int, settings: ObjectCacheSettings) -> ObjectCache:
     return ObjectCache(settings)
 
 
-def _cache() -> ObjectCache | None:
+def object_cache() -> ObjectCache | None:
+    """Return the cache of this process, None where the environment says that there is none. Raises ConfigError."""
     settings = cache_settings()
     return _of(os.getpid(), settings) if settings.limit else None
 

@@ -3,49 +3,18 @@
 import errno
 import hashlib
 import io
-import re
 import threading
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, cast
 
 from eml.storage.file_systems import file_system, location
 from eml.storage.object_info import ObjectInfo as ObjectInfo
+from eml.storage.object_info import info_of as info_of
 from eml.storage.remote_path import RemotePath
 from eml.storage.retries import with_retries
 
 _BLOCK = 2**18  # bytes of a request of a file that is sought in
-_MD5 = re.compile(r"[0-9a-f]{32}")
-_TOKENS = ("ETag", "etag", "md5Hash", "md5", "generation", "version_id", "content_md5", "blob_id", "xet_hash", "sha256")
-_TIMES = ("LastModified", "last_modified", "Last-Modified", "updated", "mtime", "created", "last_commit")
-
-
-def info_of(facts: dict[str, Any]) -> ObjectInfo:
-    """Return the facts of an object as fsspec tells them."""
-    if facts.get("type") == "directory":
-        return ObjectInfo(0, "", is_folder=True)
-    size = facts.get("size")
-    values = [facts.get(name) for name in _TOKENS]
-    if not any(values):
-        values = [facts.get(name) for name in _TIMES]
-    token = "|".join(str(value).strip('"') for value in values if value)
-    tag = str(facts.get("ETag") or facts.get("etag") or "").strip('"')
-    md5 = tag if _MD5.fullmatch(tag) else ""
-    return ObjectInfo(-1 if size is None else int(size), token, md5, _modified(facts))
-
-
-def _modified(facts: dict[str, Any]) -> int:
-    """Return the time of the last change in nanoseconds, 0 where it is not told."""
-    value = next((facts[name] for name in _TIMES if facts.get(name)), None)
-    try:
-        if isinstance(value, str):
-            value = datetime.fromisoformat(value)
-        if isinstance(value, datetime):
-            value = (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
-        return round(value * 1e9) if isinstance(value, int | float) else 0
-    except (ValueError, OverflowError):
-        return 0
 
 
 def object_info(path: RemotePath) -> ObjectInfo:

@@ -11,7 +11,8 @@ import aiohttp
 from fsspec.implementations.http import HTTPFileSystem
 from yarl import URL
 
-from eml.storage.failures import RefusedAnswerError
+from eml.storage.failures import REPLACED, RefusedAnswerError, ReplacedObjectError
+from eml.storage.object_info import ObjectInfo, info_of
 
 MOST_UNTOLD = 2**30
 """Bytes that are read of an object whose length is told neither by the server nor by the caller."""
@@ -68,6 +69,18 @@ def _check_encoding(answer: aiohttp.ClientResponse) -> None:
         raise RefusedAnswerError(errno.EIO, f"{reason}. Have it serve the file as it is")
 
 
+def _told_version(answer: aiohttp.ClientResponse) -> dict[str, str]:
+    """Return what an answer says of the version that it is of."""
+    return {name: answer.headers[name] for name in ("ETag", "Last-Modified") if name in answer.headers}
+
+
+def _check_version(answer: aiohttp.ClientResponse, version: ObjectInfo) -> None:
+    """Raise a ReplacedObjectError for an answer that is not of a version."""
+    if not info_of({"size": version.bytes} | _told_version(answer)).is_same_version(version):
+        answer.close()
+        raise ReplacedObjectError(errno.EIO, REPLACED)
+
+
 async def _bytes_of(answer: aiohttp.ClientResponse, most: int | None) -> bytes:
     """Return the bytes of an answer; of one that is longer, the first `most`.
 
@@ -102,18 +115,25 @@ class WebFileSystem(HTTPFileSystem):  # type: ignore[misc]  # fsspec has no type
                 self._raise_not_found_for_status(answer, url)
                 if method == "GET":
                     _check_encoding(answer)
-                facts |= {name: answer.headers[name] for name in ("ETag", "Last-Modified") if name in answer.headers}
+                facts |= _told_version(answer)
                 length = answer.headers.get("Content-Length", "")
                 if length.isdecimal() and "Content-Encoding" not in answer.headers:
                     return facts | {"size": int(length)}
         return facts
 
     async def _cat_file(
-        self, url: str, start: int | None = None, end: int | None = None, most: int | None = None, **settings: Any
+        self,
+        url: str,
+        start: int | None = None,
+        end: int | None = None,
+        most: int | None = None,
+        version: ObjectInfo | None = None,
+        **settings: Any,
     ) -> bytes:
         """Return the bytes of an object, or of a range; of a whole object at most `most`, of a range as many as asked.
 
-        A range that comes longer than it is comes with one more byte, so that the caller sees it.
+        A range that comes longer than it is comes with one more byte, so that the caller sees it. Raises
+        ReplacedObjectError for an answer of another version than `version`.
         """
         if start is not None and start == end:
             return b""
@@ -125,6 +145,8 @@ class WebFileSystem(HTTPFileSystem):  # type: ignore[misc]  # fsspec has no type
         async with session.get(self.encode_url(url), **options) as answer:
             self._raise_not_found_for_status(answer, url)
             _check_encoding(answer)
+            if version is not None:
+                _check_version(answer, version)
             is_whole = answer.status != 206
             if is_range and is_whole and start:
                 raise RefusedAnswerError(errno.EIO, "the server does not answer requests of a range")

@@ -17,6 +17,13 @@ class FaultyStore(MemoryFileSystem):
     faults: ClassVar[dict[str, Callable[[int, bytes], bytes]]] = {}
     """Receives the number of the request, from 0, and the bytes; returns the bytes, or raises."""
     requests: ClassVar[Counter[str]] = Counter()
+    asked: ClassVar[Counter[str]] = Counter()
+    """Requests for the facts of an object, by its name."""
+
+    def info(self, path: str, **settings: Any) -> dict[str, Any]:
+        self.asked[path.rpartition("/")[2]] += 1
+        facts: dict[str, Any] = super().info(path, **settings)
+        return facts
 
     def cat_file(self, path: str, start: int | None = None, end: int | None = None, **settings: Any) -> bytes:
         name = path.rpartition("/")[2]
@@ -62,8 +69,8 @@ def faulty_store(**policy: float) -> Iterator[FaultyStore]:
     store = FaultyStore()
     store.store.clear()
     store.pseudo_dirs[:] = [""]
-    FaultyStore.faults, FaultyStore.requests = {}, Counter()
-    listing._kept.clear()
+    FaultyStore.faults, FaultyStore.requests, FaultyStore.asked = {}, Counter(), Counter()
+    listing.forget_all()
     file_systems._opened.clear()
     file_systems._opened[file_systems.os.getpid(), "memory"] = store
     settings: dict[str, Any] = {"first": first, "longest": longest} | policy
@@ -75,5 +82,5 @@ def faulty_store(**policy: float) -> Iterator[FaultyStore]:
         retries.POLICY = before
         retries._budgets.clear()
         file_systems._opened.clear()
-        listing._kept.clear()
+        listing.forget_all()
         store.store.clear()

@@ -38,7 +38,12 @@ def test_states_come_from_a_listing_of_the_last_minute_else_from_the_objects(mon
         assert list(states_of(ROOT, ["a/1.jpg", "a/2.jpg"])) == ["a/1.jpg", "a/2.jpg"]
         assert (info := known_info(ROOT / "a/1.jpg")) is not None
         assert info.bytes == 5
-        assert known_info(ROOT / "a/2.jpg") is None
+        assert (asked := known_info(ROOT / "a/2.jpg")) is not None
+        assert asked.bytes == 5
+        store.rm("/photos/a/1.jpg")
+        assert list(states_of(ROOT, ["a/1.jpg"])) == []
+        assert known_info(ROOT / "a/1.jpg") is None  # though an older listing has it
+        assert known_info(ROOT / "a/3.jpg") is None
 
 
 def test_the_folder_of_a_web_server_cannot_be_listed_and_the_error_says_what_to_give() -> None:

@@ -67,7 +67,7 @@ def test_a_multipart_tag_is_a_version_and_no_checksum() -> None:
     facts = {"size": 3, "ETag": f'"{"a" * 32}-2"', "LastModified": "2026-01-02T03:04:05+00:00"}
     info = info_of(facts)
     assert (info.bytes, info.md5) == (3, "")
-    assert info.token == "a" * 32 + "-2"
+    assert (info.token, info.tag) == ("etag=" + "a" * 32 + "-2", "a" * 32 + "-2")
     assert info.modified == 1767323045_000000000
     assert info_of({"size": 3, "ETag": f'"{"a" * 32}"'}).md5 == "a" * 32
 
@@ -88,3 +88,14 @@ def test_a_missing_package_is_told_with_what_installs_it(monkeypatch: pytest.Mon
 def test_names_on_a_web_server_are_percent_encoded_once() -> None:
     assert file_systems.location(RemotePath("https://host/a b/c?d#e%20.jpg")) == "https://host/a%20b/c%3Fd%23e%20.jpg"
     assert file_systems.location(RemotePath("s3://bucket/a b?c")) == "bucket/a b?c"
+
+
+def test_versions_are_compared_by_what_two_answers_both_tell() -> None:
+    listed = info_of({"size": 5, "etag": '"a"'})
+    assert info_of({"size": 5, "ETag": '"a"', "content_md5": "x"}).is_same_version(listed)
+    assert not info_of({"size": 5, "ETag": '"b"', "content_md5": "x"}).is_same_version(listed)
+    assert not info_of({"size": 6, "ETag": '"a"'}).is_same_version(listed)
+    dated = info_of({"size": 5, "mtime": 1_700_000_000.5})
+    assert dated == info_of({"size": 5, "created": "2023-11-14T22:13:20.5+00:00"})
+    assert not dated.is_same_version(listed)
+    assert not info_of({"size": 5}).is_same_version(info_of({"size": 5}))

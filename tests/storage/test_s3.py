@@ -12,7 +12,10 @@ import pytest
 from PIL import Image
 
 import eml
-from eml.storage import file_systems, listing, retries
+from eml.storage import RemotePath, file_systems, listing, object_blocks, retries
+from eml.storage.failures import ReplacedObjectError
+from eml.storage.object_blocks import ObjectBlocks
+from eml.storage.objects import ObjectInfo
 
 pytestmark = [pytest.mark.wide, pytest.mark.filterwarnings("default"), pytest.mark.xdist_group("s3")]
 BUCKET = "photos"
@@ -34,7 +37,7 @@ class FaultyServer:
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         name = environ["PATH_INFO"].rpartition("/")[2]
-        is_read = environ["REQUEST_METHOD"] == "GET" and name.endswith(".png")
+        is_read = environ["REQUEST_METHOD"] == "GET" and name.endswith((".png", ".tar", ".parquet"))
         with self._lock:
             self.counts["all"] += 1
             number = self.counts["all"]
@@ -96,7 +99,7 @@ def server(photos: Path) -> Iterator[FaultyServer]:
         yield faulty
     http.shutdown()
     file_systems._opened.clear()
-    listing._kept.clear()
+    listing.forget_all()
 
 
 def way(dataset: str, folder: Path, upload_to: str | None = None) -> Any:
@@ -157,3 +160,38 @@ def test_several_worker_processes_give_the_same_table(server: FaultyServer, tmp_
     alone = eml.scan(f"s3://{BUCKET}/data", out=tmp_path / "1", workers=1)
     several = eml.scan(f"s3://{BUCKET}/data", out=tmp_path / "2", workers=2)
     assert several.scan.table.to_csv() == alone.scan.table.to_csv()
+
+
+@pytest.mark.parametrize("format_", ["tar", "parquet"])
+def test_packed_files_at_s3_give_the_tables_and_embeddings_of_the_local_ones(
+    format_: Any, server: FaultyServer, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EML_REMOTE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("EML_REMOTE_CACHE_SIZE", "1GB")
+    monkeypatch.setattr(object_blocks, "BLOCK", 2**14)
+    packed, place = tmp_path / "packed", f"s3://{BUCKET}/packed-{format_}"
+    eml.pack(photos, packed, format=format_, leave_out=True)
+    eml.upload(packed, to=place)
+    files = sorted((packed / "data").iterdir())
+    tables = {}
+    server.rate = 7
+    try:
+        for out, source in (("near", str(packed)), ("far", place)):
+            folder = tmp_path / out
+            before = server.counts["reads"]
+            eml.scan(source, out=folder)
+            eml.split(folder / "dataset_info.csv", by="ratio", test_ratio=0.34, near=False)
+            eml.embed("timm:test_vit.r160_in1k", folder / "dataset_test.csv", out=folder / "x.npz", weights="none")
+            eml.fill_cache(folder / "dataset_test.csv", side=32)
+            tables[out] = np.load(folder / "x.npz", allow_pickle=False)
+    finally:
+        server.rate = 0
+    csvs = ["dataset_info.csv", "dataset_train.csv", "dataset_test.csv"]
+    _, different, missing = filecmp.cmpfiles(tmp_path / "near", tmp_path / "far", csvs, shallow=False)
+    assert (different, missing) == ([], [])
+    for name in tables["near"].files:
+        np.testing.assert_array_equal(tables["near"][name], tables["far"][name])
+    assert server.counts["reads"] - before < CLASSES * EACH  # scan, embedding and cache make fewer than one an image
+    data = files[0].read_bytes()
+    with pytest.raises(ReplacedObjectError):
+        ObjectBlocks(RemotePath(place) / "data" / files[0].name, ObjectInfo(len(data), "etag=0")).read(0, 10)

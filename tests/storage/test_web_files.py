@@ -6,7 +6,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from eml.storage import RemotePath, file_systems, open_binary, read_bytes, retries
-from eml.storage.failures import as_os_error, is_passing
+from eml.storage.failures import ReplacedObjectError, as_os_error, is_passing
+from eml.storage.object_ranges import read_range
+from eml.storage.objects import ObjectInfo
 
 DATA = bytes(range(256)) * 4
 
@@ -16,6 +18,8 @@ class _Server(BaseHTTPRequestHandler):
 
     other = ""
     """The address of another server, to which /elsewhere.bin leads."""
+    cuts = 0
+    """Requests of /cut.bin, of which the first is answered in half."""
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *arguments: object) -> None:
@@ -34,11 +38,18 @@ class _Server(BaseHTTPRequestHandler):
             headers, body = {"Content-Encoding": "gzip"}, zlib.compress(bytes(10**6), wbits=31)
         elif self.path == "/endless.bin":
             headers, body = {"Transfer-Encoding": "chunked"}, b"400\r\n" + DATA + b"\r\n" + b"400\r\n" + DATA + b"\r\n"
-        elif self.path != "/a.bin":
+        elif self.path == "/cut.bin" and self.command == "GET":
+            _Server.cuts += 1
+            headers = {"Content-Length": str(len(DATA)), "Connection": "close"}
+            body = DATA[: len(DATA) // 2] if _Server.cuts == 1 else DATA
+        elif self.path == "/new.bin":
+            start, end = map(int, self.headers.get("Range", "bytes=0-1023").removeprefix("bytes=").split("-"))
+            headers, body, status = {"ETag": '"2"'}, DATA[start : end + 1], 206
+        elif self.path not in ("/a.bin", "/cut.bin"):
             status, body = 404, b""
-        if "Transfer-Encoding" not in headers:
+        if "Transfer-Encoding" not in headers and "Content-Length" not in headers:
             headers["Content-Length"] = str(len(body))
-        elif self.command == "HEAD":
+        elif self.command == "HEAD" and "Transfer-Encoding" in headers:
             headers = {"Content-Length": str(len(DATA))}
         self.send_response(status)
         for name, value in headers.items():
@@ -124,3 +135,16 @@ def test_a_server_that_does_not_answer_is_no_missing_file_and_said_once(
         "http://127.0.0.1:1: nothing answers at this address"
     ]
     assert as_os_error(TimeoutError("x"), "name").strerror == "x"
+
+
+def test_a_range_of_another_version_is_refused(address: str) -> None:
+    path = RemotePath(f"{address}/new.bin")
+    assert read_range(path, ObjectInfo(len(DATA), "etag=2"), 5, 9) == DATA[5:9]
+    with pytest.raises(ReplacedObjectError, match="of two versions"):
+        read_range(path, ObjectInfo(len(DATA), "etag=1"), 5, 9)
+
+
+def test_an_answer_that_ends_too_early_is_asked_for_again(address: str) -> None:
+    _Server.cuts = 0
+    assert read_bytes(RemotePath(f"{address}/cut.bin")) == DATA
+    assert _Server.cuts == 2

@@ -9,9 +9,8 @@ from eml.images.decode import ImageError, open_image, read
 from eml.images.flatten import is_blank
 from eml.images.memory import JPEG
 from eml.images.packed.members import member_state
+from eml.images.packed.remote_states import image_info
 from eml.storage import RemotePath
-from eml.storage.listing import known_info
-from eml.storage.objects import object_info
 
 UNSETTLED = -1
 _UNKNOWN = -1  # bytes of an image inside a packed file that does not say them
@@ -71,7 +70,7 @@ def _record_state(record: FileRecord, path: Path) -> bool:
     """
     try:
         if isinstance(path, RemotePath):
-            info = known_info(path) or object_info(path)
+            info = image_info(path)
             record.mtime, record.bytes = info.version, info.bytes
             return info.token != "" and abs(time.time_ns() - info.modified) > _CLOCK_TICK
         if (member := member_state(path)) is not None:

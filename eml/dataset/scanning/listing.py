@@ -25,6 +25,7 @@ _CONFIGS = (".yaml", ".yml")
 _RUN = ("run.json", "config.yaml", "state.pt")
 _OF_RUNS = ("folds.json", "sweep.json")  # of a training of every fold, of a sweep
 _PROBE = "probe.json"
+_COPY = "eml-upload.json"  # the list of a copy that eml upload made
 _TABLES = (".csv", ".tsv", ".parquet")
 _GIVE_CLASS_FOLDERS = "Give the folder that holds one folder of images per class"
 
@@ -102,9 +103,12 @@ def _walk(root: Path, least: int, level: ClassLevel | None) -> tuple[Listing, li
             text = f"{root / folder}: cannot be listed: {error.strerror}. Make it readable (chmod u+rx) or move it out"
             refused.append(Problem(text, "not-readable"))
             continue
+        packed = {folder + entry.name for entry in entries if _is_packed(entry, folder + entry.name, real_root)}
+        if tree is not None:
+            listing.packed.read_ahead(root, sorted(packed))
         for entry in entries:
             name = folder + entry.name
-            if tree is None and _is_packed(entry, name, real_root) and listing.packed.add(root, name, level):
+            if name in packed and entry.is_file() and listing.packed.add(root, name, level):
                 continue
             problem = _problem(entry, name, real_root, least)
             if problem:
@@ -120,8 +124,7 @@ def _walk(root: Path, least: int, level: ClassLevel | None) -> tuple[Listing, li
         listing.files = [name for name in listing.files if not is_of_packed(name)]
         listing.problems = [problem for problem in listing.problems if not is_of_packed(problem.file_name)]
         listing.files += listing.packed.labels
-    if tree is None:
-        listing.problems += [*listing.packed.problems, *missing_files(root, listing.packed.files)]
+    listing.problems += [*listing.packed.problems, *missing_files(root, listing.packed.files)]
     listing.files.sort()
     return listing, folders
 
@@ -150,7 +153,7 @@ def _is_ours(entry: Entry) -> bool:
     if is_folder:
         names = {name for name in (*_RUN, *_OF_RUNS) if _holds(entry, name)}
         return not names.isdisjoint(_OF_RUNS) or names.issuperset(_RUN)
-    return entry.name.endswith(_CONFIGS) or entry.name == _PROBE
+    return entry.name.endswith(_CONFIGS) or entry.name in (_PROBE, _COPY)
 
 
 def _is_packed(entry: Entry, name: str, real_root: str) -> bool:

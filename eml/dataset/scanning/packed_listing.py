@@ -12,9 +12,12 @@ import pandas as pd
 from eml.dataset.scanning.class_level import LAST, ClassLevel, class_of_packed
 from eml.dataset.scanning.file_problem import FileProblem
 from eml.images.locate import stays_below
-from eml.images.packed.contents import NotPackedError, UnusableError
+from eml.images.packed.contents import Contents, NotPackedError, UnusableError
 from eml.images.packed.members import PACKED_SUFFIXES, contents_of
 from eml.json_files import read_json
+from eml.storage import RemotePath
+from eml.storage.listing import known_info
+from eml.threads import in_order
 
 MANIFEST = "eml-pack.json"
 """The list of packed files that `eml pack` writes into their folder."""
@@ -22,6 +25,7 @@ _OF_PACKED = (MANIFEST, "readme.md", "dataset_info.json", "dataset_infos.json", 
 _SPLIT = re.compile(
     r"(?:^|[/._ -])(train|training|validation|valid|val|dev|test|testing|eval)(?=[/._ -]|$)", re.IGNORECASE
 )
+_AT_ONCE = 4  # remote packed files
 _NO_LABEL = "has no label: neither its packed file says one, nor is it in a folder"
 
 
@@ -40,6 +44,12 @@ class PackedImages:
     columns: dict[str, dict[str, Any]] = field(default_factory=dict)
     problems: list[FileProblem] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
+    _read: dict[str, Contents | NotPackedError | UnusableError] = field(default_factory=dict, repr=False, compare=False)
+
+    def read_ahead(self, root: Path, file_names: Sequence[str]) -> None:
+        """Read what remote packed files hold, several at once, since waiting takes the time; `add` adds it."""
+        contents = in_order(lambda name: _contents(root / name), file_names, _AT_ONCE)
+        self._read = dict(zip(file_names, contents, strict=True))
 
     def add(self, root: Path, file_name: str, level: ClassLevel | None) -> bool:
         """Add what a packed file holds; return False for a file that is none.
@@ -51,12 +61,11 @@ class PackedImages:
         """
         if not file_name.lower().endswith(PACKED_SUFFIXES):
             return False
-        try:
-            contents = contents_of(root / file_name)
-        except NotPackedError:
+        contents = self._read.pop(file_name, None) or _contents(root / file_name)
+        if isinstance(contents, NotPackedError):
             return False
-        except UnusableError as error:
-            self.problems.append(FileProblem(file_name, error.reason, error.detail))
+        if isinstance(contents, UnusableError):
+            self.problems.append(FileProblem(file_name, contents.reason, contents.detail))
             return True
         self.files.append(file_name)
         for problem in contents.problems:
@@ -77,6 +86,14 @@ class PackedImages:
         return True
 
 
+def _contents(file: Path) -> Contents | NotPackedError | UnusableError:
+    """Return what a packed file holds, or why it cannot be said."""
+    try:
+        return contents_of(file)
+    except (NotPackedError, UnusableError) as error:
+        return error
+
+
 def is_of_packed(file_name: str) -> bool:
     """Return whether a file beside packed files says something of them, and is no image."""
     return file_name.rpartition("/")[2].lower() in _OF_PACKED
@@ -84,6 +101,8 @@ def is_of_packed(file_name: str) -> bool:
 
 def missing_files(root: Path, files: Sequence[str]) -> list[FileProblem]:
     """Return the packed files that the list of `eml pack` in the root names and that are not there, or not whole."""
+    if isinstance(root, RemotePath) and known_info(root / MANIFEST) is None:
+        return []
     try:
         facts = read_json(root / MANIFEST, dict[str, Any])
         sizes = {str(name): int(own["bytes"]) for name, own in facts["files"].items()}
@@ -91,13 +110,23 @@ def missing_files(root: Path, files: Sequence[str]) -> list[FileProblem]:
         return []
     problems = []
     for name in sorted(sizes.keys() - set(files)):
-        if stays_below(name) and not (root / name).exists():
+        if stays_below(name) and _bytes_of(root / name) is None:
             problems.append(FileProblem(name, "missing", f"a packed file that {MANIFEST} names"))
     for name in sorted(sizes.keys() & set(files)):
-        if (size := (root / name).stat().st_size) < sizes[name]:
+        if (size := _bytes_of(root / name)) is not None and size < sizes[name]:
             text = f"{size:,} of the {sizes[name]:,} bytes that {MANIFEST} says; what is whole is used"
             problems.append(FileProblem(name, "truncated", text))
     return problems
+
+
+def _bytes_of(file: Path) -> int | None:
+    """Return the bytes of a packed file, of a remote one as the listing has it; None where there is none."""
+    if isinstance(file, RemotePath):
+        return None if (info := known_info(file)) is None else info.bytes
+    try:
+        return file.stat().st_size
+    except OSError:
+        return None
 
 
 def _is_hidden(key: str) -> bool:

@@ -28,7 +28,7 @@ from eml.dataset.scanning.inspect_file import FileRecord
 from eml.dataset.scanning.records import ScanRecords
 from eml.dataset.sidecar import from_folder
 from eml.files import refuse_pipe, whole_file
-from eml.images.packed.members import member_state
+from eml.images.packed.members import member_info, member_state
 from eml.storage import RemotePath
 from eml.storage.listing import known_info
 from eml.units import MIB
@@ -208,8 +208,7 @@ class ScanCache:
     def _is_unchanged(self, name: str, mtime: int, size: int) -> bool:
         """Return whether a file has the time or version and the size of its record."""
         if isinstance(self._root, RemotePath):
-            info = known_info(self._root / name)
-            return info is not None and (info.version, info.bytes) == (mtime, size)
+            return _is_unchanged_object(self._root / name, mtime, size)
         return _is_unchanged(f"{self._root}/{name}", mtime, size)
 
 
@@ -229,6 +228,15 @@ def _is_unchanged_member(path: str, mtime: int, size: int) -> bool:
     except OSError:
         return False
     return member is not None and member.mtime == mtime and member.size in (size, None)
+
+
+def _is_unchanged_object(path: RemotePath, mtime: int, size: int) -> bool:
+    if (info := known_info(path)) is not None:
+        return (info.version, info.bytes) == (mtime, size)
+    try:
+        return (inside := member_info(path)) is not None and inside.version == mtime
+    except OSError:
+        return False
 
 
 def _as_json(record: FileRecord) -> list[Any]:

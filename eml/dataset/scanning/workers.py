@@ -18,6 +18,7 @@ from pathlib import Path
 from eml.dataset.scanning.hashing import HashKind
 from eml.dataset.scanning.inspect_file import FileRecord, inspect_file
 from eml.errors import DataError
+from eml.images.packed.members import possible_members
 from eml.stopping import signals_held
 from eml.storage import RemotePath, is_remote
 from eml.storage.file_systems import IN_FLIGHT
@@ -131,7 +132,8 @@ def _submit(pool: ProcessPoolExecutor, root: Path, files: Sequence[str], chunk: 
     names = files[chunk.start : chunk.stop]
     known = {}
     if isinstance(root, RemotePath):
-        known = {name: info for name in names if (info := known_info(root / name)) is not None}
+        objects = {own for name in names for own in (name, *(member.file for member in possible_members(name)))}
+        known = {own: info for own in objects if (info := known_info(root / own)) is not None}
     with signals_held(signal.SIGINT):
         return pool.submit(_inspect_chunk, names, known)
 

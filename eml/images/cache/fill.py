@@ -17,12 +17,12 @@ from eml.images.cache.source import CachedSource
 from eml.images.cache.store import ENTRY, CacheStore, CacheWriter, Entries
 from eml.images.decode import read
 from eml.images.packed.members import member_state
+from eml.images.packed.remote_states import image_info, image_states
 from eml.images.source import FileSource
 from eml.progress import Report
 from eml.storage import RemotePath, is_remote
 from eml.storage.file_systems import threads_at
-from eml.storage.listing import known_info, states_of
-from eml.storage.objects import ObjectInfo, object_info
+from eml.storage.objects import ObjectInfo
 from eml.threads import in_order
 from eml.units import MIB
 
@@ -167,7 +167,7 @@ def _states(files: FileSource) -> NDArray[np.int64]:
     states = np.empty((len(files), 2), np.int64)
     if isinstance(files.root, RemotePath):
         listed = [files.name(row) for row in range(len(files))]
-        objects = states_of(files.root, dict.fromkeys(listed))
+        objects = image_states(files.root, dict.fromkeys(listed))
         states[:] = [_state_of(objects.get(name)) for name in listed]
         return states
     for row in range(len(files)):
@@ -179,7 +179,7 @@ def _state(path: Path | bytes) -> tuple[int, int]:
     """Return the file's bytes and time (ns)."""
     try:
         if isinstance(path, RemotePath):
-            return _state_of(known_info(path) or object_info(path))
+            return _state_of(image_info(path))
         status = os.stat(path)  # noqa: PTH116 - a Path for each of a million is slow
     except NotADirectoryError:
         return _member_state(os.fsdecode(path))

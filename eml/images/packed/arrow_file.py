@@ -65,6 +65,14 @@ class ArrowFile:
                 self._problem = f"ends within its rows; what is before is used ({_line(error)})"
         return reader.schema
 
+    def has(self, key: str) -> bool:
+        """Implement PackedFile."""
+        try:
+            self._keys.row(key)
+        except KeyError:
+            return False
+        return True
+
     def size(self, key: str) -> int | None:
         """Implement PackedFile."""
         return len(self._image(key))

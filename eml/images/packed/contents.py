@@ -30,6 +30,9 @@ class Contents:
 class PackedFile(Protocol):
     """A file with images inside. Several threads may read it at once."""
 
+    def has(self, key: str) -> bool:
+        """Return whether there is an image of this name, without a look at it. Raises OSError."""
+
     def size(self, key: str) -> int | None:
         """Return the bytes of an image, None where only reading would tell. Raises KeyError."""
 

@@ -8,6 +8,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eml.images.locate import LEAVES_ROOT, is_image_name
 from eml.images.packed.contents import PackedProblem
@@ -60,8 +61,22 @@ class RowKeys:
 
     def __init__(self, rows: int, names: Sequence[str] | None) -> None:
         self._rows = rows
-        self._index = KeyIndex(names) if names is not None and usable_names(names) else None
-        self._names = names if self._index is not None else None
+        self._names = names if names is not None and usable_names(names) else None
+        self._index = None if self._names is None else KeyIndex(self._names)
+
+    @classmethod
+    def of_bytes(cls, rows: int, data: bytes) -> "RowKeys":
+        """Return what gave these bytes, without the names. Raises ValueError for bytes of something else."""
+        keys = cls(rows, None)
+        if data:
+            keys._index = KeyIndex.of_digests(np.frombuffer(data, "<u8"))
+            if len(data) != 8 * rows:
+                raise ValueError("they are of other keys")
+        return keys
+
+    def to_bytes(self) -> bytes:
+        """Return the digests of the names in the order of the rows, nothing where the keys are numbers."""
+        return b"" if self._names is None else key_digests(self._names).tobytes()
 
     def all(self) -> list[str]:
         """Return the keys in the order of the rows."""
@@ -88,7 +103,16 @@ class KeyIndex:
     """
 
     def __init__(self, keys: Sequence[str]) -> None:
-        digests = np.frombuffer(b"".join(map(_digest, keys)), "<u8")
+        self._sort(key_digests(keys))
+
+    @classmethod
+    def of_digests(cls, digests: NDArray[np.uint64]) -> "KeyIndex":
+        """Return the index of the keys with these digests, (N,)."""
+        index = cls.__new__(cls)
+        index._sort(digests)
+        return index
+
+    def _sort(self, digests: NDArray[np.uint64]) -> None:
         order = np.argsort(digests, kind="stable")
         self._order, self._sorted = array("q", order.tobytes()), array("Q", digests[order].tobytes())
 
@@ -99,6 +123,11 @@ class KeyIndex:
         if place < 0 or self._sorted[place] != digest:
             raise KeyError(key)
         return self._order[place]
+
+
+def key_digests(keys: Sequence[str]) -> NDArray[np.uint64]:
+    """Return (N,) digests of 64 bits."""
+    return np.frombuffer(b"".join(map(_digest, keys)), "<u8")
 
 
 def _digest(key: str) -> bytes:

@@ -3,26 +3,21 @@
 import errno
 import os
 import re
-import threading
-from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, NamedTuple
 
 from eml.files import bytes_digest
 from eml.images.identify import ImageError, Reason
-from eml.images.packed.arrow_file import ArrowFile
 from eml.images.packed.contents import Contents, NotPackedError, PackedFile, UnusableError
-from eml.images.packed.parquet_file import ParquetFile
-from eml.images.packed.random_access import LocalFile, forget
-from eml.images.packed.tar_file import TarFile
-from eml.storage import is_remote
+from eml.images.packed.opened_files import is_packed_file, opened_files
+from eml.storage import RemotePath, is_url
+from eml.storage.objects import ObjectInfo
 
 PACKED_SUFFIXES = (".tar", ".parquet", ".arrow")
 """The suffixes of files that may have images inside, in lower case."""
-_MOST_OPENED = 4_096
 _NO_IMAGE = "the packed file has no image of this name"
 _REASONS: dict[str, Reason] = {"truncated": "truncated", "too_large": "too_large", "unsupported": "unsupported"}
 _into_packed = re.compile(r"\.(?:tar|parquet|arrow)(?=[/\\])", re.IGNORECASE).finditer
@@ -42,19 +37,27 @@ class MemberState(NamedTuple):
     size: int | None
     """Bytes; None where only reading would tell."""
     mtime: int
-    """Time of the last change of the packed file (ns)."""
+    """Time of the last change of the packed file (ns); of a remote one the number of its version."""
 
 
 def split_member(path: Path | str) -> Member | None:
-    """Return the packed file and the key that a path leads to; None for the path of a file of its own."""
-    if is_remote(path):
-        return None
-    text = os.fspath(path)
-    for match in _into_packed(text):
-        file = text[: match.end()]
-        if _opened.is_open(file) or os.path.isfile(file):  # noqa: PTH113 - a Path for each image is slow
-            return Member(file, text[match.end() + 1 :].replace(os.sep, "/"))
+    """Return the packed file and the key that a path leads to; None for the path of a file of its own.
+
+    Of a remote path a request is made only where `known_info` does not say whether the packed file is one, and none
+    for a path without such a name in it.
+    """
+    remote = is_url(path)
+    text = str(path) if remote else os.fspath(path)
+    for file, key in possible_members(text):
+        if is_packed_file(file):
+            return Member(file, key if remote else key.replace(os.sep, "/"))
     return None
+
+
+def possible_members(text: str) -> Iterator[Member]:
+    """Yield the files and keys that a path would lead to, if what has the name of a packed file is one."""
+    for match in _into_packed(text):
+        yield Member(text[: match.end()], text[match.end() + 1 :])
 
 
 def is_member(path: Path | str) -> bool:
@@ -74,29 +77,47 @@ def member_state(path: Path | str) -> MemberState | None:
     if (member := split_member(path)) is None:
         return None
     try:
-        opened = _opened.get(member.file)
-        return MemberState(opened.file.size(member.key), opened.state[0])
+        opened = opened_files.get(member.file)
+        return MemberState(opened.file.size(member.key), opened.version)
     except KeyError as error:
         raise FileNotFoundError(member.key) from error
     except (UnusableError, NotPackedError) as error:
         raise OSError(str(error)) from error
 
 
+def member_info(path: RemotePath) -> ObjectInfo | None:
+    """Return the facts of an image inside a remote packed file: its version, and −1 for bytes; None for another path.
+
+    Raises:
+        OSError: The packed file cannot be read, or has no such image.
+    """
+    if (member := split_member(path)) is None:
+        return None
+    try:
+        opened = opened_files.get(member.file)
+        if opened.file.has(member.key):
+            assert isinstance(opened.state, ObjectInfo)
+            return replace(opened.state, bytes=-1, md5="")
+    except (UnusableError, NotPackedError) as error:
+        raise OSError(str(error)) from error
+    raise FileNotFoundError(errno.ENOENT, _NO_IMAGE, str(path))
+
+
 def read_member(member: Member, path: Path | str) -> bytes:
     """Return the bytes of an image. Raises ImageError, which names `path`, where it cannot be read."""
     with member_problems(path):
-        return _opened.get(member.file).file.read(member.key)
+        return opened_files.get(member.file).file.read(member.key)
 
 
 def packed_file(member: Member) -> PackedFile:
     """Return the file that an image is in. Raises what `member_problems` turns into ImageErrors."""
-    return _opened.get(member.file).file
+    return opened_files.get(member.file).file
 
 
 def open_member(member: Member, path: Path | str) -> IO[bytes]:
     """Return an image as a file, of which no more is read than is asked for. Raises ImageError as `read_member`."""
     with member_problems(path):
-        return _opened.get(member.file).file.open(member.key)
+        return opened_files.get(member.file).file.open(member.key)
 
 
 def member_digest(path: Path | str) -> str | None:
@@ -117,7 +138,7 @@ def contents_of(file: Path) -> Contents:
         UnusableError: It cannot be read.
     """
     try:
-        return _opened.get(str(file)).file.contents()
+        return opened_files.get(str(file)).file.contents()
     except OSError as error:
         raise UnusableError("unreadable", error.strerror or str(error)) from error
 
@@ -139,62 +160,3 @@ def member_problems(path: Path | str) -> Iterator[None]:
     except (OSError, ValueError) as error:
         detail = (isinstance(error, OSError) and error.strerror) or " ".join(str(error).split())[:200]
         raise ImageError(path, "unreadable", detail) from error
-
-
-class _Opened(NamedTuple):
-    file: PackedFile
-    state: tuple[int, int, int]
-    """Time of the last change (ns), bytes, and number of the file."""
-
-
-class _OpenedFiles:
-    """The packed files that were used last, with their indexes; one that was replaced meanwhile is opened anew."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._reset()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._reset)
-
-    def _reset(self) -> None:
-        self._lock, self._locks = threading.Lock(), dict[str, threading.Lock]()
-        self._files: OrderedDict[str, _Opened] = OrderedDict()
-
-    def is_open(self, path: str) -> bool:
-        """Return whether a file was used lately, so that it is one; it may be gone since."""
-        return path in self._files
-
-    def get(self, path: str) -> _Opened:
-        status = os.stat(path)  # noqa: PTH116
-        state = (status.st_mtime_ns, status.st_size, status.st_ino)
-        with self._lock:
-            opened = self._files.get(path)
-            if opened is not None and opened.state == state:
-                self._files.move_to_end(path)
-                return opened
-            own = self._locks.setdefault(path, threading.Lock())
-        with own:  # the other threads wait for the one that makes the index
-            with self._lock:
-                opened = self._files.get(path)
-            if opened is not None and opened.state == state:
-                return opened
-            forget(path)
-            opened = _Opened(_open(path, status.st_size), state)
-        with self._lock:
-            self._files[path] = opened
-            self._locks.pop(path, None)
-            while len(self._files) > self._most:
-                self._files.popitem(last=False)
-        return opened
-
-
-_opened = _OpenedFiles(_MOST_OPENED)
-
-
-def _open(path: str, size: int) -> PackedFile:
-    suffix = path[path.rindex(".") :].lower()
-    if suffix == ".tar":
-        return TarFile(LocalFile(path, size))
-    if suffix == ".parquet":
-        return ParquetFile(LocalFile(path, size), partial(str, path))
-    return ArrowFile(path)

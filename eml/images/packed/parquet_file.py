@@ -15,7 +15,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from itertools import accumulate, count
-from typing import IO, Any
+from typing import IO, Any, NoReturn
+
+import numpy as np
 
 from eml.images.packed.columns import (
     features_of,
@@ -31,6 +33,7 @@ from eml.images.packed.keys import RowKeys
 from eml.images.packed.page_sizes import PageSizes, page_sizes
 from eml.images.packed.plain_pages import Places, value_places
 from eml.images.packed.random_access import RandomFile, Section
+from eml.storage import is_url
 from eml.units import MIB
 
 KEPT = 64 * MIB
@@ -46,6 +49,8 @@ LONGEST_COLUMNS = 1024 * MIB
 _BYTES_PER_ROW, _FEW_ROWS = 32, 10_000  # more rows are the work of a few bytes that say so
 _BATCH, _FEW = 65_536, 16  # rows that are read at once: of texts and numbers, of images
 _TRIES = 2  # times that a row group is read that cannot be, such as by a disk that fails for a moment
+
+_KEYS_KEPT_AS, _PLACES_KEPT_AS = "keys of Parquet rows, 1", "places of images of row group, 1,"
 
 _numbers = count()
 
@@ -75,7 +80,7 @@ class ParquetFile:
             self._facts = pyarrow.parquet.read_metadata(source())
             self._schema = self._facts.schema.to_arrow_schema()
         except (pyarrow.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
-            raise _damaged(file, error) from error
+            _raise_damaged(file, error)
         self._features = features_of(self._schema)
         self._column, is_structure = image_column(self._schema, self._features)
         self._leaf = f"{self._column}.bytes" if is_structure else self._column
@@ -91,6 +96,14 @@ class ParquetFile:
         self._batch_rows: dict[int, int] = {}
         self._refused: dict[int, list[UnusableError]] = {}
         self._lock, self._number = threading.Lock(), next(_numbers)
+
+    def has(self, key: str) -> bool:
+        """Implement PackedFile."""
+        try:
+            self._keys.row(key)
+        except KeyError:
+            return False
+        return True
 
     def size(self, key: str) -> int | None:
         """Implement PackedFile."""
@@ -138,7 +151,10 @@ class ParquetFile:
 
     @cached_property
     def _keys(self) -> RowKeys:
+        if (kept := self._file.recall(_KEYS_KEPT_AS)) is not None:
+            return RowKeys.of_bytes(self._facts.num_rows, kept)
         keys = RowKeys(self._facts.num_rows, self._names())
+        self._file.keep(_KEYS_KEPT_AS, keys.to_bytes())
         keys.forget_names()
         return keys
 
@@ -237,7 +253,7 @@ class ParquetFile:
             with pyarrow.parquet.ParquetFile(self._source(), metadata=self._facts, **options) as file:
                 yield file
         except (pyarrow.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
-            raise _damaged(self._file, error) from error
+            _raise_damaged(self._file, error)
 
     def _places(self, group: int) -> Places | None:
         """Return where the images of a row group lie in the file; None where they are not stored as they are."""
@@ -247,7 +263,7 @@ class ParquetFile:
             start, size = chunk.data_page_offset, chunk.total_compressed_size
             within = 0 <= start <= start + size <= self._file.size and chunk.num_values <= size
             self._stored[group] = (
-                value_places(self._file, start, size, chunk.num_values, leaf.max_definition_level)
+                self._value_places(group, start, size, chunk.num_values, leaf.max_definition_level)
                 if plain and within
                 else None
             )
@@ -288,6 +304,16 @@ class ParquetFile:
     def _remembered(self, group: int, error: UnusableError) -> UnusableError:
         self._refused.setdefault(group, []).append(error)
         return error
+
+    def _value_places(self, group: int, start: int, size: int, rows: int, most_defined: int) -> Places | None:
+        """Return what `value_places` does, as it was kept, else as the pages say."""
+        name = f"{_PLACES_KEPT_AS} {group}"
+        if (kept := self._file.recall(name)) is not None:
+            offsets, lengths = np.frombuffer(kept, "<i8").reshape(2, -1)
+            return (offsets, lengths) if len(kept) else None
+        places = value_places(self._file, start, size, rows, most_defined)
+        self._file.keep(name, b"" if places is None else places[0].tobytes() + places[1].tobytes())
+        return places
 
     def _read_group(self, group: int) -> "_RowGroup":
         rows = self._check_group(group)
@@ -360,6 +386,12 @@ def _sizes_of(file: RandomFile, chunk: Any) -> PageSizes | None:
     if chunk.has_dictionary_page and chunk.dictionary_page_offset and 0 < chunk.dictionary_page_offset < start:
         start = chunk.dictionary_page_offset
     return page_sizes(file, start, chunk.total_compressed_size)
+
+def _raise_damaged(file: RandomFile, error: Exception) -> NoReturn:
+    """Raise the error of a file that is none of Parquet; of a place that does not answer, its own."""
+    if isinstance(error, OSError) and is_url(error.filename):
+        raise error
+    raise _damaged(file, error) from error
 
 
 def _damaged(file: RandomFile, error: Exception) -> UnusableError:

@@ -19,6 +19,12 @@ class RandomFile(Protocol):
     def read(self, offset: int, count: int) -> bytes:
         """Return the bytes from a place on, fewer only where the file ends. Raises OSError."""
 
+    def recall(self, name: str) -> bytes | None:
+        """Return what `keep` kept of the file as it is, by this process or another one; None for nothing."""
+
+    def keep(self, name: str, data: bytes) -> None:
+        """Keep what was found out about the file, where finding it again takes longer than reading a file."""
+
 
 class LocalFile:
     """A file of this machine, opened when it is needed: a read is one call of the system.
@@ -38,6 +44,13 @@ class LocalFile:
         while len(data) < count and (more := file.read(offset + len(data), count - len(data))):
             data += more  # a system gives at most 2 GiB at once
         return data
+
+    def recall(self, name: str) -> bytes | None:
+        """Return None: a local file is quickly looked through."""
+        return None
+
+    def keep(self, name: str, data: bytes) -> None:
+        """Keep nothing."""
 
 
 class _Descriptor:

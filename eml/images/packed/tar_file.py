@@ -5,17 +5,21 @@ An image is one read at its place. The places are found by one look at all heade
 
 import io
 import json
+import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import IO, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eml.images.name_search import SUFFIXES
 from eml.images.packed.contents import Contents, PackedProblem
-from eml.images.packed.keys import KeyIndex, key_problem, normal_key, shown_key
+from eml.images.packed.keys import KeyIndex, key_digests, key_problem, normal_key, shown_key
 from eml.images.packed.random_access import RandomFile, Section
 from eml.images.packed.tar_headers import TarEndsError, TarMember, members
 
+_KEPT_AS = "places of tar members, 1"
 _MOST_OF_LABEL = 2**20  # bytes of a file beside an image that are read for its label
 _LONGEST_LABEL = 1_000  # characters; a longer .txt is a caption
 _LABEL_KEYS = ("label", "cls", "class")
@@ -29,20 +33,24 @@ _NO_IMAGES = {
 class TarFile:
     """A tar file with images, in which a member is found by the digest of its name.
 
+    The headers are read when the first member is asked for, or with the contents; what they say is kept where the file
+    keeps things (`RandomFile.keep`), so that the next process need not read them.
+
     Args:
         file: The tar file.
     """
 
     def __init__(self, file: RandomFile) -> None:
-        self._file = file
-        names, places = list[str](), list[tuple[int, int]]()
-        with suppress(TarEndsError):  # `contents` says so
-            for member in members(file):
-                if member.kind == "file":
-                    names.append(normal_key(member.name))
-                    places.append((member.offset, member.size))
-        self._keys = KeyIndex(names)
-        self._offsets, self._sizes = np.array(places, np.int64).reshape(-1, 2).T.copy()
+        self._file, self._lock = file, threading.Lock()
+        self._places: _Places | None = None
+
+    def has(self, key: str) -> bool:
+        """Implement PackedFile."""
+        try:
+            self._place(key)
+        except KeyError:
+            return False
+        return True
 
     def size(self, key: str) -> int | None:
         """Implement PackedFile."""
@@ -62,12 +70,69 @@ class TarFile:
 
     def contents(self) -> Contents:
         """Implement PackedFile."""
-        return _Listed(self._file).contents()
+        listed = _Listed(self._file)
+        with self._lock:
+            if self._places is None:
+                self._places = _Places.of(listed.places)
+                self._file.keep(_KEPT_AS, self._places.to_bytes())
+        return listed.contents()
 
     def _place(self, key: str) -> tuple[int, int]:
         """Return offset and size of the last member of a name, which is what unpacking leaves."""
+        if self._places is None:
+            with self._lock:
+                if self._places is None:
+                    self._places = _found_places(self._file)
+        return self._places.find(key)
+
+
+class _Places:
+    """Where the members of a tar file lie.
+
+    Args:
+        digests: (N,) of their names.
+        offsets: (N,) in the file.
+        sizes: (N,) in bytes.
+    """
+
+    def __init__(self, digests: NDArray[np.uint64], offsets: NDArray[np.int64], sizes: NDArray[np.int64]) -> None:
+        self._digests, self._offsets, self._sizes = digests, offsets, sizes
+        self._keys = KeyIndex.of_digests(digests)
+
+    @classmethod
+    def of(cls, found: Sequence[tuple[str, tuple[int, int]]]) -> "_Places":
+        """Return the places of members by their names: offset and size."""
+        places = np.array([place for _, place in found], np.int64).reshape(-1, 2).T.copy()
+        return cls(key_digests([name for name, _ in found]), *places)
+
+    @classmethod
+    def of_bytes(cls, data: bytes) -> "_Places":
+        """Return what gave these bytes."""
+        values = np.frombuffer(data, "<i8").reshape(3, -1)
+        return cls(values[0].view("<u8"), values[1], values[2])
+
+    def to_bytes(self) -> bytes:
+        """Return digests, offsets and sizes, one after the other."""
+        return self._digests.tobytes() + self._offsets.tobytes() + self._sizes.tobytes()
+
+    def find(self, key: str) -> tuple[int, int]:
+        """Return offset and size of the last member of a name. Raises KeyError."""
         place = self._keys.find(key)
         return self._offsets.item(place), self._sizes.item(place)
+
+
+def _found_places(file: RandomFile) -> _Places:
+    """Return where the members lie, as it was kept, else as the headers say."""
+    if (kept := file.recall(_KEPT_AS)) is not None:
+        return _Places.of_bytes(kept)
+    found: list[tuple[str, tuple[int, int]]] = []
+    with suppress(TarEndsError):  # `contents` says so
+        for member in members(file):
+            if member.kind == "file":
+                found.append((normal_key(member.name), (member.offset, member.size)))
+    places = _Places.of(found)
+    file.keep(_KEPT_AS, places.to_bytes())
+    return places
 
 
 class _Listed:
@@ -76,6 +141,7 @@ class _Listed:
     def __init__(self, file: RandomFile) -> None:
         self._file = file
         self.files: dict[str, TarMember] = {}
+        self.places: list[tuple[str, tuple[int, int]]] = []
         self.problems: list[PackedProblem] = []
         try:
             for member in members(file):
@@ -87,6 +153,8 @@ class _Listed:
         if member.kind == "folder":
             return
         key = normal_key(member.name)
+        if member.kind == "file":
+            self.places.append((key, (member.offset, member.size)))
         problem = key_problem(key)
         if problem is None and member.kind in _NO_IMAGES:
             problem = PackedProblem(key, *_NO_IMAGES[member.kind])

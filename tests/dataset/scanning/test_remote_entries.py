@@ -30,6 +30,7 @@ OTHERS = {
     "a/empty.png": b"",
     "beside.png": FILES["a/0.png"],
     "config.yaml": b"1",
+    "eml-upload.json": b"{}",
     "runs/run.json": b"1",
     "runs/config.yaml": b"1",
     "runs/state.pt": b"1",

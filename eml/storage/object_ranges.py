@@ -1,0 +1,70 @@
+"""Ranges of bytes of one version of an object: an answer of another version is refused, however it comes about."""
+
+import errno
+from typing import Any, cast
+
+from eml.storage.failures import REPLACED, ReplacedObjectError, status_of
+from eml.storage.file_systems import file_system, location
+from eml.storage.objects import ObjectInfo, info_of
+from eml.storage.remote_path import RemotePath
+from eml.storage.retries import with_retries
+
+_FAILED_CONDITION = 412
+
+
+def read_range(path: RemotePath, info: ObjectInfo, start: int, end: int) -> bytes:
+    """Return the bytes of a range of a version of an object.
+
+    S3 is asked for this version alone, and it and a web server say in their answer of which version it is; of other
+    places the version is asked for after the bytes have come.
+
+    Args:
+        path: The object.
+        info: The version, which has a token.
+        start: The first byte.
+        end: The byte after the last one.
+
+    Raises:
+        ReplacedObjectError: The object has another version by now.
+        OSError: It cannot be read, after retries; FileNotFoundError where it is gone.
+    """
+    system, place = file_system(path), location(path)
+
+    def request() -> bytes:
+        if path.scheme == "s3" and info.tag:
+            data = _of_s3(system, place, info.tag, start, end)
+        elif path.scheme in ("https", "http"):
+            data = cast(bytes, system.cat_file(place, start=start, end=end, version=info))
+        else:
+            data = cast(bytes, system.cat_file(place, start=start, end=end))
+            if not info_of(system.info(place)).is_same_version(info):
+                raise ReplacedObjectError(errno.EIO, REPLACED)
+        if len(data) != end - start:
+            raise OSError(errno.EIO, f"{len(data):,} bytes were read of {end - start:,}", str(path))
+        return data
+
+    return with_retries(request, path)
+
+
+def _of_s3(system: Any, place: str, tag: str, start: int, end: int) -> bytes:
+    """Return a range of the object that has this ETag; s3fs itself has no argument for it."""
+    from fsspec.asyn import sync
+
+    async def answer() -> tuple[str, bytes]:
+        bucket, key, version = system.split_path(place)
+        facts = {"Bucket": bucket, "Key": key, "IfMatch": f'"{tag}"', "Range": f"bytes={start}-{end - 1}"}
+        found = await system._call_s3("get_object", **facts, **({"VersionId": version} if version else {}))
+        try:
+            return found.get("ETag", ""), await found["Body"].read()
+        finally:
+            found["Body"].close()
+
+    try:
+        own, data = sync(system.loop, answer)
+    except Exception as error:
+        if status_of(error) == _FAILED_CONDITION:
+            raise ReplacedObjectError(errno.EIO, REPLACED) from error
+        raise
+    if own.strip('"') != tag:
+        raise ReplacedObjectError(errno.EIO, REPLACED)
+    return cast(bytes, data)
