@@ -1,6 +1,7 @@
 """Listings of remote folders: all objects below one, by few requests, with their sizes and versions."""
 
 import errno
+import math
 import os
 import threading
 import time
@@ -19,7 +20,7 @@ _FEW = 4_000  # files that are asked for one by one where no listing is at hand
 _Known = dict[str, tuple[float, ObjectInfo | None]]
 """Name → when it was asked for, and its facts; None where there was nothing."""
 _kept: dict[str, tuple[float, dict[str, ObjectInfo]]] = {}
-_asked: dict[str, _Known] = {}
+_answers: dict[str, _Known] = {}
 _lock = threading.Lock()
 
 
@@ -37,7 +38,7 @@ def forget_all() -> None:
     """Forget what is known of all objects."""
     with _lock:
         _kept.clear()
-        _asked.clear()
+        _answers.clear()
 
 
 def refuse_http(folder: RemotePath) -> None:
@@ -95,13 +96,12 @@ def known_info(path: RemotePath | str) -> ObjectInfo | None:
     with _lock:
         while (end := text.rfind("/", 0, end)) > 0:
             folder, name = text[:end], text[end + 1 :]
-            time_asked, asked = _asked[folder].get(name, (None, None)) if folder in _asked else (None, None)
-            time_listed, objects = _kept.get(folder, (0.0, {}))
-            listed = objects.get(name)
-            if time_asked is not None and (listed is None or time_asked >= time_listed):
-                return asked
-            if listed is not None:
-                return listed
+            time_listed, objects = _kept.get(folder, (-math.inf, {}))
+            time_answered, info = _answers.get(folder, {}).get(name, (-math.inf, None))
+            if time_answered > -math.inf and time_answered >= time_listed:
+                return info
+            if (info := objects.get(name)) is not None:
+                return info
     return None
 
 
@@ -121,8 +121,8 @@ def look_again(folder: RemotePath, names: Iterable[str]) -> None:
         return
     now = time.monotonic()
     with _lock:
-        asked = _asked.get(str(folder), {})
-        old = [name for name in names if name not in asked or now - asked[name][0] >= FRESH]
+        answers = _answers.get(str(folder), {})
+        old = [name for name in names if name not in answers or now - answers[name][0] >= FRESH]
     if old:
         states_of(folder, old)
 
@@ -153,7 +153,7 @@ def states_of(folder: RemotePath, names: Iterable[str]) -> dict[str, ObjectInfo]
     with ThreadPoolExecutor(min(IN_FLIGHT, max(1, len(listed)))) as pool:
         states = list(pool.map(state, listed))
     with _lock:
-        _asked.setdefault(str(folder), {}).update(
+        _answers.setdefault(str(folder), {}).update(
             (name, (begin, info)) for name, info in zip(listed, states, strict=True)
         )
     return {name: info for name, info in zip(listed, states, strict=True) if info is not None and not info.is_folder}

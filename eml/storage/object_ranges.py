@@ -50,17 +50,17 @@ def _of_s3(system: Any, place: str, tag: str, start: int, end: int) -> bytes:
     """Return a range of the object that has this ETag; s3fs itself has no argument for it."""
     from fsspec.asyn import sync
 
-    async def answer() -> tuple[str, bytes]:
+    async def request() -> tuple[str, bytes]:
         bucket, key, version = system.split_path(place)
         facts = {"Bucket": bucket, "Key": key, "IfMatch": f'"{tag}"', "Range": f"bytes={start}-{end - 1}"}
-        found = await system._call_s3("get_object", **facts, **({"VersionId": version} if version else {}))
+        answer = await system._call_s3("get_object", **facts, **({"VersionId": version} if version else {}))
         try:
-            return found.get("ETag", ""), await found["Body"].read()
+            return answer.get("ETag", ""), await answer["Body"].read()
         finally:
-            found["Body"].close()
+            answer["Body"].close()
 
     try:
-        own, data = sync(system.loop, answer)
+        own, data = sync(system.loop, request)
     except Exception as error:
         if status_of(error) == _FAILED_CONDITION:
             raise ReplacedObjectError(errno.EIO, REPLACED) from error

@@ -36,12 +36,12 @@ def image_states(root: RemotePath, names: Iterable[str]) -> dict[str, ObjectInfo
             inside.setdefault(file, []).append(name)
         elif files:
             odd.append(name)
-    found = {name: states[name] for name in plain if name in states}
-    found |= states_of(root, odd) if odd else {}
+    states_now = {name: states[name] for name in plain if name in states}
+    states_now |= states_of(root, odd) if odd else {}
     groups = in_order(lambda file: _states_inside(root, file, inside[file]), list(inside), _FILES_AT_ONCE)
     for group in groups:
-        found |= group
-    return found
+        states_now |= group
+    return states_now
 
 
 def _packed_files(name: str) -> list[str]:

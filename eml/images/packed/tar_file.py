@@ -87,7 +87,7 @@ class TarFile:
 
 
 class _Places:
-    """Where the members of a tar file lie.
+    """The places of the members of a tar file.
 
     Args:
         digests: (N,) of their names.
@@ -100,10 +100,10 @@ class _Places:
         self._keys = KeyIndex.of_digests(digests)
 
     @classmethod
-    def of(cls, found: Sequence[tuple[str, tuple[int, int]]]) -> "_Places":
+    def of(cls, pairs: Sequence[tuple[str, tuple[int, int]]]) -> "_Places":
         """Return the places of members by their names: offset and size."""
-        places = np.array([place for _, place in found], np.int64).reshape(-1, 2).T.copy()
-        return cls(key_digests([name for name, _ in found]), *places)
+        places = np.array([place for _, place in pairs], np.int64).reshape(-1, 2).T.copy()
+        return cls(key_digests([name for name, _ in pairs]), *places)
 
     @classmethod
     def of_bytes(cls, data: bytes) -> "_Places":
@@ -125,12 +125,12 @@ def _found_places(file: RandomFile) -> _Places:
     """Return where the members lie, as it was kept, else as the headers say."""
     if (kept := file.recall(_KEPT_AS)) is not None:
         return _Places.of_bytes(kept)
-    found: list[tuple[str, tuple[int, int]]] = []
+    pairs: list[tuple[str, tuple[int, int]]] = []
     with suppress(TarEndsError):  # `contents` says so
         for member in members(file):
             if member.kind == "file":
-                found.append((normal_key(member.name), (member.offset, member.size)))
-    places = _Places.of(found)
+                pairs.append((normal_key(member.name), (member.offset, member.size)))
+    places = _Places.of(pairs)
     file.keep(_KEPT_AS, places.to_bytes())
     return places
 
