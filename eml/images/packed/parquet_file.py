@@ -387,6 +387,7 @@ def _sizes_of(file: RandomFile, chunk: Any) -> PageSizes | None:
         start = chunk.dictionary_page_offset
     return page_sizes(file, start, chunk.total_compressed_size)
 
+
 def _raise_damaged(file: RandomFile, error: Exception) -> NoReturn:
     """Raise the error of a file that is none of Parquet; of a place that does not answer, its own."""
     if isinstance(error, OSError) and is_url(error.filename):

@@ -1,4 +1,4 @@
-"""What is known of images in remote places, loose or inside packed files, by few requests."""
+"""Look up what is known of images in remote places, loose or inside packed files, by few requests."""
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
