@@ -1427,7 +1427,7 @@ def serve(
     runtime: Literal["auto", "onnx", "torch"] = ...,
     page: bool = ...,
     docs: bool = ...,
-    batch: int = ...,
+    batch: int | None = ...,
     wait_ms: float = ...,
     address_rate: float | None = ...,
     queue: int = ...,

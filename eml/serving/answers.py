@@ -187,6 +187,7 @@ class ChangeReply:
         added: Images that were added.
         removed: Images that were removed.
         calibrated: Whether the calibration was fitted again to the index's classes.
+        without_label: Images that were to be added and have no label: they are found, and are no answer.
         items: The images that were to be added, in the order of the request.
     """
 
@@ -196,6 +197,7 @@ class ChangeReply:
     added: int = 0
     removed: int = 0
     calibrated: bool = False
+    without_label: int = 0
     items: tuple[ChangedItem, ...] = ()
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eml.errors import DataError, EmlError
-from eml.serving.limits import ServingLimits
+from eml.serving.limits import CPU_BATCH, ServingLimits
 from eml.serving.work_threads import WorkThreads
 
 Vector = NDArray[np.float32]
@@ -38,6 +38,12 @@ class QueueFullError(EmlError):
 
 class DeadlineError(EmlError):
     """A request was not done in time."""
+
+
+def late(seconds: float) -> DeadlineError:
+    """Return the error of a request that took longer than it may."""
+    text = f"not done within {seconds:g} s; send fewer images at once, or try again later"
+    return DeadlineError(text, code="deadline")
 
 
 class ClosingError(EmlError):
@@ -106,6 +112,7 @@ class Batcher:
 
     def __init__(self, runs: Mapping[str, Run], limits: ServingLimits, observer: ServingObserver) -> None:
         self.runs, self.limits, self.observer = dict(runs), limits, observer
+        self._most = limits.batch or CPU_BATCH
         self._changed = threading.Condition()
         self._ready: deque[_Ready] = deque()
         self._coming = self._depth = self._bytes = 0
@@ -251,9 +258,9 @@ class Batcher:
                     self._changed.wait()
                     continue
                 first = self._ready[0]
-                batch = [item for item in self._ready if item.kind == first.kind][: self.limits.batch]
+                batch = [item for item in self._ready if item.kind == first.kind][: self._most]
                 left = first.since + self.limits.wait_ms / 1000 - time.monotonic()
-                if len(batch) == self.limits.batch or left <= 0 or not self._coming:
+                if len(batch) == self._most or left <= 0 or not self._coming:
                     numbers = set(map(id, batch))
                     self._ready = deque(item for item in self._ready if id(item) not in numbers)
                     return batch

@@ -3,9 +3,10 @@
 import logging
 from collections.abc import Sequence
 
-from eml.errors import ConfigError, EmlError
+from eml.errors import ConfigError, DataError, EmlError
 from eml.images.identify import ImageError
-from eml.serving.answers import ItemProblem
+from eml.images.locate import stays_below
+from eml.serving.answers import ItemProblem, ServedImage
 from eml.serving.limits import ServingLimits
 
 log = logging.getLogger("eml.serving")
@@ -35,6 +36,38 @@ def check_texts(texts: Sequence[str], limits: ServingLimits, parameter: str, *, 
             problem = "has characters that no text can have"
         if problem:
             raise ConfigError(f"`{parameter}` {problem}", code="invalid-value", parameter=parameter)
+
+
+def labels_and_names(
+    images: Sequence[ServedImage],
+    labels: str | Sequence[str],
+    file_names: Sequence[str] | None,
+    limits: ServingLimits,
+) -> tuple[list[str], list[str]]:
+    """Return the label and the file name of each image that is to be added to an index.
+
+    Raises:
+        DataError: There are not as many as images, or a file name leads to a folder above.
+        ConfigError: One is too long, or can be no text.
+    """
+    all_labels = [labels] * len(images) if isinstance(labels, str) else list(labels)
+    names = [image.name for image in images] if file_names is None else list(file_names)
+    for values, parameter in ((all_labels, "labels"), (names, "file_names")):
+        if len(values) != len(images):
+            text = f"{len(images):,} images and {len(values):,} {parameter}; give one for each image"
+            raise DataError(text, code="wrong-shape", parameter=parameter)
+        check_texts(values, limits, parameter, may_be_empty=True)
+    return all_labels, [_index_name(name, must_fit=file_names is not None) for name in names]
+
+
+def _index_name(name: str, *, must_fit: bool) -> str:
+    """Return the name of an image in the index; empty where the client's own name of it is none."""
+    if not name or stays_below(name):
+        return name
+    if must_fit:
+        text = "a file name must be relative and lead to no folder above"
+        raise DataError(text, code="invalid-value", parameter="file_names")
+    return ""
 
 
 def check_names(count: int) -> None:

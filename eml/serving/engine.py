@@ -3,40 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import Future
+from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-import numpy as np
-from PIL import Image
-
 from eml.errors import ConfigError, DataError, EmlError
 from eml.files import bytes_digest
-from eml.images.locate import stays_below
-from eml.inference.exported.model import ExportedModel
 from eml.serving.answers import (
     ChangeReply,
     ClassifyReply,
     ClassItem,
-    EmbeddedItem,
     EmbeddingsReply,
     EngineFacts,
     SearchReply,
     ServedImage,
     ServedIndexState,
 )
-from eml.serving.batching import Batcher, NoObserver, Run, ServingObserver, Vector
 from eml.serving.batching import ClosingError as ClosingError
 from eml.serving.batching import DeadlineError as DeadlineError
 from eml.serving.batching import QueueFullError as QueueFullError
-from eml.serving.checks import check_classify, check_items, check_names, check_search, check_texts, item_problem
+from eml.serving.batching import ServingObserver, late
+from eml.serving.checks import check_classify, check_items, check_names, check_search, check_texts, labels_and_names
 from eml.serving.decoding import decode_served
-from eml.serving.limits import ServingLimits
+from eml.serving.embedding import OWN, ServedEmbedding, device_of, drawn_image, embeds_by, facts_of, shortened
+from eml.serving.joining import JoinedCalls, Queries, classify_together, search_together
+from eml.serving.limits import ServingLimits, batch_of
 from eml.serving.opening import open_served
 from eml.serving.work_threads import WorkThreads
 
@@ -45,10 +40,6 @@ if TYPE_CHECKING:
     from eml.serving.served_index import ServedIndex
 
 Output = TypeVar("Output")
-IMAGE, OWN, TEXT = "image", "own", "text"
-"""Kinds of a batch: queries, images for the index where another model embeds these, texts."""
-HEALTHY_FOR = 1.0
-"""Seconds for which a check of the health counts."""
 
 
 class ServingEngine:
@@ -74,15 +65,15 @@ class ServingEngine:
         limits: ServingLimits | None = None,
         notes: tuple[str, ...] = (),
     ) -> None:
-        self.model, self.index, self.limits = model, index, limits or ServingLimits()
+        limits = limits or ServingLimits()
+        self.model, self.index = model, index
+        self.limits = replace(limits, batch=limits.batch or batch_of(device_of(model)))
         self._name, self._notes = name or model.backbone, notes
-        runs: dict[str, Run] = {IMAGE: embeds_by(model), TEXT: lambda texts: list(model.embed_text(texts))}
-        if index is not None:
-            runs[OWN] = lambda pixels: embeds_by(index.own_model())(pixels)
-        self._batcher = Batcher(runs, self.limits, NoObserver())
+        self._embedding = ServedEmbedding(model, index, self.limits)
+        self._batcher = self._embedding.batcher
         self._reading, self._writing = WorkThreads("search"), WorkThreads("change")
-        self._check: tuple[float, Future[Vector]] | None = None
-        self._takes_text = model.takes_text
+        self._parsing = WorkThreads("parse", 2)
+        self._joined: JoinedCalls[Queries, Any] = JoinedCalls(self._reading, self.limits.items)
 
     @classmethod
     def open(
@@ -111,7 +102,7 @@ class ServingEngine:
         """
         opened = open_served(source, model, device, onnx=onnx)
         engine = cls(opened.model, opened.index, name=opened.name, limits=limits, notes=opened.notes)
-        embeds_by(opened.model)([decode_served(_drawn(), opened.model.preprocess, engine.limits)])
+        embeds_by(opened.model)([decode_served(drawn_image(), opened.model.preprocess, engine.limits)])
         return engine
 
     @property
@@ -126,22 +117,7 @@ class ServingEngine:
     @cached_property
     def facts(self) -> EngineFacts:
         """The facts of what is served, as they were when they were first asked for."""
-        model = self.model
-        is_exported = isinstance(model, ExportedModel)
-        return EngineFacts(
-            name=self._name,
-            fingerprint=model.fingerprint.digest,
-            size=model.size,
-            shape=model.preprocess.shape,
-            backbone=model.backbone,
-            precision=model.precision,
-            runtime=model.runtime.name if isinstance(model, ExportedModel) else "torch",
-            device="cpu" if is_exported else str(model.device),
-            has_index=self.index is not None,
-            takes_text=self._takes_text,
-            calibrated=self.index is not None and self.index.state().is_calibrated,
-            notes=self._notes,
-        )
+        return facts_of(self.model, self.index, self._name, self._notes)
 
     @property
     def generation(self) -> int | None:
@@ -191,9 +167,9 @@ class ServingEngine:
             if dimensions is not None and not 1 <= dimensions <= self.model.size:
                 text = f"dimensions must be 1 to {self.model.size:,}, the embedding size, got {dimensions:,}"
                 raise ConfigError(text, code="out-of-range", parameter="dimensions")
-            items = await self._embedded(images, texts)
+            items = await self._embedding.all(images, texts)
             if dimensions is not None:
-                items = [_cut(item, dimensions) for item in items]
+                items = [shortened(item, dimensions) for item in items]
             return EmbeddingsReply(self.facts.fingerprint, tuple(items))
 
     async def search(
@@ -225,10 +201,11 @@ class ServingEngine:
             check_search(k, where, self.limits)
             if where is not None:
                 await self._in(self._reading, partial(index.check_condition, where))
-            items = await self._embedded(images, texts)
+            items = await self._embedding.all(images, texts)
             parts = items[: len(images)], items[len(images) :]
-            find = partial(index.search, *parts, k, where, per_class=per_class, classify=classify)
-            reply = await self._in(self._reading, find)
+            key = ("search", k, where, per_class, classify)
+            together = partial(search_together, index, k, where, per_class=per_class, classify=classify)
+            reply: SearchReply = await self._with_others(key, together, parts)
             self._count_unknown([item.classified for item in reply.items if item.classified is not None])
             return reply
 
@@ -246,8 +223,9 @@ class ServingEngine:
         async with self._answering("classify", images):
             index = self._own_index()
             check_classify(unknown_share)
-            items = await self._embedded(images)
-            reply = await self._in(self._reading, partial(index.classify, items, unknown_share))
+            items = await self._embedding.all(images)
+            together = partial(classify_together, index, unknown_share)
+            reply: ClassifyReply = await self._with_others(("classify", unknown_share), together, (items, []))
             self._count_unknown(reply.items)
             return reply
 
@@ -270,16 +248,9 @@ class ServingEngine:
         """
         async with self._answering("add", images):
             index = self._own_index()
-            all_labels = [labels] * len(images) if isinstance(labels, str) else list(labels)
-            names = [image.name for image in images] if file_names is None else list(file_names)
-            for values, parameter in ((all_labels, "labels"), (names, "file_names")):
-                if len(values) != len(images):
-                    text = f"{len(images):,} images and {len(values):,} {parameter}; give one for each image"
-                    raise DataError(text, code="wrong-shape", parameter=parameter)
-                check_texts(values, self.limits, parameter, may_be_empty=True)
-            names = [_index_name(name, must_fit=file_names is not None) for name in names]
+            all_labels, names = labels_and_names(images, labels, file_names, self.limits)
             await self._in(self._writing, index.own_model)
-            items = await self._embed_images(images, OWN)
+            items = await self._embedding.images(images, OWN)
             contents = [bytes_digest(image.data) for image in images]
             return await self._in(self._writing, partial(index.add, items, contents, all_labels, names), is_change=True)
 
@@ -307,15 +278,7 @@ class ServingEngine:
 
         It takes no room in the queue: a server that has much to do is healthy.
         """
-        if self.is_closing:
-            return False
-        now, check = time.monotonic(), self._check
-        if check is None or (check[1].done() and now - check[0] > HEALTHY_FOR):
-            prepare = partial(decode_served, _drawn(), self.model.preprocess, self.limits)
-            check = self._check = now, self._batcher.submit(IMAGE, prepare)
-        outcome = asyncio.wrap_future(check[1])
-        await asyncio.wait([outcome], timeout=self.limits.seconds)
-        return outcome.done() and outcome.exception() is None
+        return not self.is_closing and await self._embedding.is_healthy()
 
     def refuse_new(self) -> None:
         """Refuse new requests with a ClosingError; those that came before are answered."""
@@ -327,7 +290,7 @@ class ServingEngine:
 
     def _close(self) -> None:
         self._batcher.refuse_new()
-        for threads in (self._batcher, self._reading, self._writing):
+        for threads in (self._parsing, self._batcher, self._reading, self._writing):
             threads.close()
         if self.index is not None:
             self.index.close()
@@ -353,36 +316,11 @@ class ServingEngine:
                     async with asyncio.timeout(self.limits.seconds):
                         yield
                 except TimeoutError as error:
-                    text = f"not done within {self.limits.seconds:g} s; send fewer images at once, or try again later"
-                    raise DeadlineError(text, code="deadline") from error
+                    raise late(self.limits.seconds) from error
         except EmlError as error:
             self.observer.refused(error.code)
             raise
         self.observer.answered(kind, time.perf_counter() - begun)
-
-    async def _embedded(self, images: Sequence[ServedImage], texts: Sequence[str] = ()) -> list[EmbeddedItem]:
-        """Return the embeddings of images, then of texts."""
-        names = [" ".join(text.split()) for text in texts]
-        if names and not self._takes_text:
-            raise ConfigError(
-                "the model has no text tower, so it embeds images alone", code="no-text-tower", parameter="text"
-            )
-        vectors = self._batcher.run(TEXT, [partial(str, name) for name in names])
-        items, outcomes = await asyncio.gather(self._embed_images(images, IMAGE), vectors)
-        return items + [_item(name, outcome) for name, outcome in zip(names, outcomes, strict=True)]
-
-    async def _embed_images(self, images: Sequence[ServedImage], kind: str) -> list[EmbeddedItem]:
-        model = self.model if kind == IMAGE or self.index is None else self.index.own_model()
-        prepares = [
-            partial(decode_served, image, model.preprocess, self.limits) for image in images if image.problem is None
-        ]
-        outcomes = iter(await self._batcher.run(kind, prepares))
-        return [
-            _item(image.name, next(outcomes))
-            if image.problem is None
-            else EmbeddedItem(image.name, None, image.problem)
-            for image in images
-        ]
 
     def _own_index(self) -> ServedIndex:
         if self.index is None:
@@ -390,57 +328,22 @@ class ServingEngine:
             raise DataError(text, code="not-an-index")
         return self.index
 
+    async def parse(self, function: Callable[[], Output]) -> Output:
+        """Return what a function returns in one of the two threads that read large requests.
+
+        Where nobody waits for it any more it is not begun, or its result thrown away.
+        """
+        return await asyncio.wrap_future(self._parsing.submit(function))
+
+    async def _with_others(
+        self, key: Hashable, together: Callable[[list[Queries]], list[Output]], queries: Queries
+    ) -> Output:
+        """Return the answer to queries, by one call of the index for all requests of a key that wait for it."""
+        size = sum(map(len, queries))
+        return await asyncio.wrap_future(self._joined.submit(key, together, queries, size))
+
     async def _in(self, threads: WorkThreads, function: Callable[[], Output], *, is_change: bool = False) -> Output:
         """Return what a function returns in a thread. A change that has begun is waited for, also past the deadline."""
         future = threads.submit(function)
         waiting = asyncio.wrap_future(future)
         return await (asyncio.shield(waiting) if is_change else waiting)
-
-
-def embeds_by(model: AnyModel) -> Run:
-    """Return what computes the embeddings of a batch of pixels (H, W, 3); of one image the same bits as `embed`."""
-    if isinstance(model, ExportedModel):
-        if model.precision == "int8":  # of dynamic ranges: an embedding would depend on the images beside it
-            return lambda pixels: [model.embed_arrays(image[None])[0] for image in pixels]
-        return lambda pixels: list(model.embed_arrays(np.stack(pixels)))
-
-    def run(pixels: list[Any]) -> list[Vector]:
-        import torch
-
-        return list(model.embed_pixels(torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)).numpy())
-
-    return run
-
-
-def _item(name: str, outcome: Vector | BaseException) -> EmbeddedItem:
-    if isinstance(outcome, BaseException):
-        return EmbeddedItem(name, problem=item_problem(outcome))
-    return EmbeddedItem(name, outcome)
-
-
-def _cut(item: EmbeddedItem, dimensions: int) -> EmbeddedItem:
-    """Return the first numbers of an embedding, of unit length."""
-    if item.embedding is None:
-        return item
-    part = item.embedding[:dimensions]
-    length = float(np.linalg.norm(part))
-    return EmbeddedItem(item.name, part / np.float32(length or 1.0))
-
-
-def _index_name(name: str, *, must_fit: bool) -> str:
-    """Return the name of an image in the index; empty where the client's own name of it is none."""
-    if not name or stays_below(name):
-        return name
-    if must_fit:
-        text = "a file name must be relative and lead to no folder above"
-        raise DataError(text, code="invalid-value", parameter="file_names")
-    return ""
-
-
-def _drawn() -> ServedImage:
-    """Return a real image, drawn with colours in both directions, as a PNG."""
-    across = np.linspace(0, 255, 64, dtype=np.uint8)
-    pixels = np.stack(np.broadcast_arrays(across, across[:, None], across[::-1]), axis=-1)
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return ServedImage("health", file.getvalue())

@@ -5,6 +5,14 @@ from dataclasses import dataclass, fields
 from eml.errors import ConfigError
 from eml.units import MIB
 
+CPU_BATCH, GPU_BATCH = 4, 32
+"""Images that a network computes at once where nothing else is said: see docs/benchmarks_serving.md."""
+
+
+def batch_of(device: str) -> int:
+    """Return how many images are computed at once on a device: few where a larger batch is no quicker, as on a CPU."""
+    return CPU_BATCH if device == "cpu" else GPU_BATCH
+
 
 @dataclass(frozen=True)
 class ServingLimits:
@@ -18,7 +26,7 @@ class ServingLimits:
         seconds: That a request may take from its arrival.
         queue: Images and texts of all requests that wait or are computed.
         queue_bytes: Their bytes, as they were sent.
-        batch: Images that the network computes at once.
+        batch: Images that the network computes at once; None: by the device, as `batch_of` says.
         wait_ms: Milliseconds that a batch waits for images that are still decoded.
         k: Neighbours of a query.
         where_chars: Characters of a condition.
@@ -36,7 +44,7 @@ class ServingLimits:
     seconds: float = 30.0
     queue: int = 256
     queue_bytes: int = 256 * MIB
-    batch: int = 16
+    batch: int | None = None
     wait_ms: float = 5.0
     k: int = 1000
     where_chars: int = 2000
@@ -46,6 +54,8 @@ class ServingLimits:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
+            if value is None and field.name == "batch":
+                continue
             if not (value > 0 or (field.name == "wait_ms" and value == 0)):
                 raise ConfigError(
                     f"`{field.name}` must be above 0, got {value}", code="out-of-range", parameter=field.name

@@ -225,6 +225,8 @@ class ChangeAnswer(BaseModel):
     added: int
     removed: int
     calibrated: bool = Field(description="Whether the calibration was fitted again.")
+    without_label: int = Field(description="Images that were to be added and have no label.")
+    warning: str | None = Field(None, description="What to know of the change; null: nothing.")
     items: list[AddedImage]
 
 

@@ -203,7 +203,7 @@ class ServedIndex:
     ) -> ChangeReply:
         rows = [row for row, image in enumerate(images) if image.embedding is not None]
         results = [ChangedItem(image.name, problem=image.problem) for image in images]
-        added = 0
+        added = without_label = 0
         if rows:
             frame = pd.DataFrame(
                 {
@@ -222,6 +222,7 @@ class ServedIndex:
                 is_new = number not in there
                 results[row] = ChangedItem(images[row].name, next(new) if is_new else int(there[number]), added=is_new)
             added = len(done.ids)
+            without_label = int((frame["label"] == "").sum())
         is_calibrated = bool(added) and calibrate_if_due(self.changes, model)
         return ChangeReply(
             self.fingerprint.digest,
@@ -229,6 +230,7 @@ class ServedIndex:
             len(self.changes),
             added=added,
             calibrated=is_calibrated,
+            without_label=without_label,
             items=tuple(results),
         )
 

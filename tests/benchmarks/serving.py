@@ -174,7 +174,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of the bare session")
     parser.add_argument("--forms", nargs="+", default=list(FORMS), choices=list(FORMS))
-    parser.add_argument("--batches", type=int, nargs="+", default=[BATCH, 1], help="of the servers")
+    parser.add_argument("--batches", type=int, nargs="+", default=[BATCH, 4, 1], help="of the servers")
     parser.add_argument("--serve", nargs="*", default=[], help="more options of eml serve, without their dashes")
     options = parser.parse_args()
     paths = sorted(options.images.rglob("*.jpg"))

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from eml.errors import DataError
 from eml.serving.app import make_app
 from eml.serving.engine import ServingEngine
 from eml.serving.limits import ServingLimits
+from eml.serving.routes import base
 from tests.indexing.shop import network
 from tests.serving.shop_server import build_shop, photo_png, served_copy
 
@@ -113,6 +115,51 @@ def test_the_index_is_changed_where_it_may_be_and_nowhere_else(client: Client, e
     assert removed["generation"] > added["generation"]
     gone = owner.post("/v1/index/remove", json={"labels": "lamp"})
     assert (gone.status_code, gone.json()["error"]["code"]) == (400, "unknown-image")
+
+
+def test_images_that_are_added_without_a_label_are_counted_and_warned_of(engine: ServingEngine) -> None:
+    owner = Client(make_app(engine, may_change=True))
+    files = [*form("lamp", "chair"), ("images", ("x.jpg", b"text"))]
+    plain = owner.post("/v1/index/add", files=files).json()
+    assert (plain["added"], plain["without_label"]) == (2, 2)
+    assert plain["warning"].startswith("2 images have no label: a search finds such images, and no image is classified")
+    owner.post("/v1/index/remove", json={"ids": [item["id"] for item in plain["items"] if item["added"]]})
+    named = owner.post("/v1/index/add", files=form("lamp"), data={"labels": "lamp"}).json()
+    assert (named["without_label"], named["warning"]) == (0, None)
+    removed = owner.post("/v1/index/remove", json={"labels": "lamp"}).json()
+    assert (removed["images"], removed["warning"]) == (9, None)
+
+
+def test_a_body_whose_parsing_takes_too_long_is_answered_in_time_and_leaves_no_thread(
+    engine: ServingEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hurried = ServingEngine(network(), limits=ServingLimits(seconds=0.05))
+    codes: list[str] = []
+    hurried.observer.refused = codes.append  # type: ignore[method-assign]
+    go_on = threading.Event()
+    monkeypatch.setattr(base, "_parse_in_thread", lambda *arguments: go_on.wait(10))
+    client = Client(make_app(hurried))
+    body = {"input": ["x" * 2**16]}
+    client.post("/v1/embeddings", json={"input": "x"})
+    before = threading.active_count()
+    replies = [client.post("/v1/embeddings", json=body) for _ in range(4)]
+    assert [(reply.status_code, reply.json()["error"]["code"]) for reply in replies] == [(504, "deadline")] * 4
+    assert codes == ["deadline"] * 4
+    assert threading.active_count() == before
+    assert len(hurried._parsing._waiting) == 0, "what nobody waits for is dropped"
+    go_on.set()
+    asyncio.run(hurried.close())
+
+
+def test_errors_of_a_form_are_counted_under_their_code(engine: ServingEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    codes: list[str] = []
+    monkeypatch.setattr(engine.observer, "refused", codes.append)
+    client = Client(make_app(engine))
+    client.post("/v1/search", content=b"x")
+    client.post("/v1/search", json={"imput": "x"})
+    client.post("/v1/index/remove", json={"ids": [1]})
+    client.post("/v1/search", json={"input": "x", "k": 1001})
+    assert codes == ["unsupported-format", "unknown-key", "not-allowed", "out-of-range"]
 
 
 def test_what_is_served_is_named_without_a_folder(client: Client, engine: ServingEngine) -> None:

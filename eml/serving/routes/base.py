@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from eml.errors import EmlError
-from eml.serving.batching import ClosingError
+from eml.serving.batching import ClosingError, late
 from eml.serving.http_errors import ClientGoneError
 from eml.serving.requests import ParsedRequest, parse_request
 from eml.serving.schemas import ErrorReply
@@ -66,19 +67,50 @@ class Server:
     ) -> AsyncIterator[ParsedRequest[Any]]:
         """Yield the fields and images of a request; the memory of its body counts in the block.
 
+        Parsing and the block together have the time of a request, whose body has come by then.
+
         Raises:
             EmlError: It is a change, and none may be made; or the request is wrong.
+            DeadlineError: It took too long.
         """
-        if is_change and not self.may_change:
-            text = "the index is changed by clients with a key of write scope, and this server was given no keys"
-            raise EmlError(text, code="not-allowed")
-        if self.engine.is_closing:  # before a large body is read
-            raise ClosingError
-        async with self.bodies.read(request) as body:
-            if len(body) <= INLINE:
-                yield await parse_request(request, body, fields, self.engine.limits)
-                return
-            yield await asyncio.to_thread(_parse_in_thread, request, body, fields, self.engine.limits)
+        async with AsyncExitStack() as stack:
+            with self._refusals_counted():
+                if is_change and not self.may_change:
+                    text = "the index is changed by clients with a key of write scope; this server was given no keys"
+                    raise EmlError(text, code="not-allowed")
+                if self.engine.is_closing:  # before a large body is read
+                    raise ClosingError
+                body = await stack.enter_async_context(self.bodies.read(request))
+                await stack.enter_async_context(self._in_time())
+                parsed = await self._parse(request, body, fields)
+            yield parsed
+
+    async def _parse(self, request: Request, body: bytes, fields: type[BaseModel]) -> ParsedRequest[Any]:
+        limits = self.engine.limits
+        if len(body) <= INLINE:
+            return await parse_request(request, body, fields, limits)
+        return await self.engine.parse(partial(_parse_in_thread, request, body, fields, limits))
+
+    @contextmanager
+    def _refusals_counted(self) -> Iterator[None]:
+        """Tell the engine's observer of requests that end before the engine has them."""
+        try:
+            yield
+        except EmlError as error:
+            self.engine.observer.refused(error.code)
+            raise
+
+    @asynccontextmanager
+    async def _in_time(self) -> AsyncIterator[None]:
+        seconds = self.engine.limits.seconds
+        try:
+            async with asyncio.timeout(seconds) as timer:
+                yield
+        except TimeoutError:
+            if not timer.expired():
+                raise
+            self.engine.observer.refused("deadline")
+            raise late(seconds) from None
 
 
 def _parse_in_thread(request: Request, body: bytes, fields: type[BaseModel], limits: Any) -> ParsedRequest[Any]:

@@ -73,4 +73,12 @@ def _facts(reply: ChangeReply) -> dict[str, Any]:
     items = [
         {"image": item.image, "id": item.id, "added": item.added} | problem_facts(item.problem) for item in reply.items
     ]
-    return facts | {"items": items}
+    return facts | {"warning": _warning(reply.without_label), "items": items}
+
+
+def _warning(without_label: int) -> str | None:
+    """Return what to know of images that were added without a label."""
+    if not without_label:
+        return None
+    words = "1 image has" if without_label == 1 else f"{without_label:,} images have"
+    return f"{words} no label: a search finds such images, and no image is classified as one; send `labels`"
