@@ -248,7 +248,7 @@ TESTED_THROUGH = {
     "serving/checks": "serving/test_engine",
     "serving/decoding": "serving/test_engine",
     "serving/limits": "serving/test_engine",
-    "serving/served_index": "serving/test_engine",
+    "serving/embedding": "serving/test_engine",
     "serving/work_threads": "serving/test_batching",
     "serving/refusals": "serving/test_guards",
     "commands/serve_key_add": "serving/test_keys",

@@ -99,8 +99,8 @@ class JoinedCalls(Generic[Payload, Output]):
                 if not calls or (call.key == calls[0].key and size + call.size <= self._most):
                     calls.append(call)
                     size += call.size
-            taken = set(map(id, calls))
-            self._waiting = deque(call for call in self._waiting if id(call) not in taken)
+            numbers = set(map(id, calls))
+            self._waiting = deque(call for call in self._waiting if id(call) not in numbers)
             return calls
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from eml.serving.limits import ServingLimits
+from eml.serving.limits import CPU_BATCH, GPU_BATCH, ServingLimits
 from tests.docs.shell import check_command
 
 ROOT = Path(__file__).parents[2]
@@ -142,4 +142,8 @@ def test_the_table_of_limits_is_that_of_the_command() -> None:
         names += own
         values = [fields[name.replace("-", "_")].default if name != "k" else limits.k for name in own]
         assert [float(number.replace(",", "")) for number in re.findall(r"[\d,]*\d", defaults)] == values
-    assert {"items", "body-mb", "image-mb", "megapixels", "queue", "seconds", "batch", "wait-ms", "k"} <= set(names)
+    assert {"items", "body-mb", "image-mb", "megapixels", "queue", "seconds", "wait-ms", "k"} <= set(names)
+    assert (
+        f"| `--batch` | by the device: {CPU_BATCH} images of the network at once on a CPU, {GPU_BATCH} on a GPU |"
+        in table
+    )

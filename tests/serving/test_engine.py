@@ -14,7 +14,7 @@ from eml.errors import ConfigError, DataError, EmlError
 from eml.indexing.index import Index
 from eml.serving.answers import ServedImage
 from eml.serving.engine import ClosingError, DeadlineError, QueueFullError, ServingEngine
-from eml.serving.limits import ServingLimits
+from eml.serving.limits import ServingLimits, batch_of
 from tests.indexing.shop import network, photo, text_network
 from tests.serving.shop_server import build_shop, photo_png, png, served, served_copy
 
@@ -144,6 +144,14 @@ def test_a_file_name_of_a_client_never_leads_out_of_a_folder(engine: ServingEngi
     own = ServedImage("/etc/passwd", photo_png("mug", 50))
     run(engine.add([own], "mug"))
     assert run(engine.search([own], k=1)).items[0].neighbours[0].file_name is None
+
+
+def test_a_batch_has_few_images_on_a_cpu_and_many_on_a_gpu_unless_it_is_said(one_by_one: ServingEngine) -> None:
+    assert (batch_of("cpu"), batch_of("cuda:1"), batch_of("mps")) == (4, 32, 32)
+    assert one_by_one.limits.batch == 1
+    engine = ServingEngine(network())
+    assert (engine.limits.batch, engine._batcher._most) == (4, 4)
+    run(engine.close())
 
 
 def test_limits_are_kept() -> None:
