@@ -87,6 +87,19 @@ def signals_held(*numbers: signal.Signals) -> Iterator[None]:
 
 
 @contextmanager
+def handlers_kept() -> Iterator[None]:
+    """Give signals the handlers again that they had before the block: torch's launcher leaves its own, which raise."""
+    names = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")
+    before = {number: signal.getsignal(number) for name in names if (number := getattr(signal, name, None))}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is not None and handler is not signal.getsignal(number):  # None is of a handler that another language has set
+                signal.signal(number, handler)
+
+
+@contextmanager
 def guarded(code: int, *, for_good: bool) -> Iterator[None]:
     """End the process some seconds after a SIGTERM in the block, unless the block is left before.
 

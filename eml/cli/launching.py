@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from eml.child_python import python_options
 from eml.cli.exit_codes import BUG, FIXABLE, INTERRUPTED
 from eml.errors import ConfigError, EmlError, Interrupted
-from eml.stopping import answered_by
+from eml.stopping import answered_by, handlers_kept
 from eml.threads import cores, most_workers
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def launch(devices: int) -> None:
         max_restarts=0,
     )
     try:
-        with answered_by(_continue_frozen):
+        with answered_by(_continue_frozen), handlers_kept():
             elastic_launch(config, sys.executable)(*python_options(_CHILD), *_without_devices(sys.argv[1:]))
     except ChildFailedError as error:
         raise SystemExit(_code([failure.exitcode for failure in error.failures.values()])) from None

@@ -97,6 +97,7 @@ def test_the_launcher_runs_the_same_command_in_each_process(
             launch(2)
         shown, expected = capfd.readouterr().out.splitlines(), {f"{rank} 2 ['train', '{code}']" for rank in (0, 1)}
         assert set(shown) <= expected if code else sorted(shown) == sorted(expected)  # the first that fails ends all
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler  # torch's launcher sets one of its own
     assert end.value.code == 2  # type: ignore[union-attr]
 
 
