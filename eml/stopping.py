@@ -95,7 +95,7 @@ def handlers_kept() -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            if handler is not None and handler is not signal.getsignal(number):  # None is of a handler that another language has set
+            if handler is not None and handler is not signal.getsignal(number):  # None: it is not of Python
                 signal.signal(number, handler)
 
 

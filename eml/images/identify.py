@@ -154,7 +154,6 @@ def identify(file: IO[bytes], path: Path | str) -> Image.Image:
         count = re.search(r"\d+", str(error))
         raise _too_large(path, f"{int(count[0]):,} pixels" if count else "too many pixels") from error
     except Exception as error:
-        keep_interrupt(error)
         file.seek(0)
         if plugin is not None:
             raise _broken_start(plugin.name, error, file, path) from error
@@ -233,18 +232,8 @@ def _accepts(accept: Callable[[bytes], bool | str], start: bytes) -> bool:
         return False
 
 
-def keep_interrupt(error: Exception) -> None:
-    """Raise the Ctrl-C that an exception was made of: code in C can turn one into an error of its own."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, KeyboardInterrupt):
-            raise KeyboardInterrupt from error
-        cause = cause.__cause__ or cause.__context__
-
-
 def load_error(error: Exception, path: Path | str) -> ImageError:
-    """Turn an exception from Pillow's decoding into an ImageError, unless it was made of a Ctrl-C, which is raised."""
-    keep_interrupt(error)
+    """Turn an exception from Pillow's decoding into an ImageError."""
     text = str(error) or type(error).__name__
     if isinstance(error, Image.DecompressionBombError | MemoryError):
         return _too_large(path, "more pixels than its header says")

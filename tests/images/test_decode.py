@@ -311,20 +311,3 @@ def test_pillows_warnings_are_off_and_filters_as_before_when_threads_decode(monk
     assert warnings.filters == before
     with pytest.raises(Image.DecompressionBombWarning):
         Image.open(io.BytesIO(data))
-
-
-def test_a_ctrl_c_that_became_another_error_is_no_broken_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Code in C that finds an exception it did not expect returns a SystemError made of it."""
-    quarters().save(tmp_path / "a.png")
-
-    def interrupted(*arguments: object, **options: object) -> None:
-        try:
-            raise KeyboardInterrupt
-        except KeyboardInterrupt as error:
-            raise SystemError("returned a result with an exception set") from error
-
-    for place in ("PngImageFile.load", "PngImageFile._open"):
-        with monkeypatch.context() as patch:
-            patch.setattr(f"PIL.PngImagePlugin.{place}", interrupted)
-            with pytest.raises(KeyboardInterrupt):
-                decode(tmp_path / "a.png")
