@@ -5,9 +5,9 @@ from __future__ import annotations
 from eml.commands.base import Caller, CommandConfig, command
 from eml.commands.indexing import (
     AddedImagesResult,
+    ChangedIndex,
     DuplicatesChoice,
     ImagesRoot,
-    IndexFolder,
     IndexModel,
     Label,
     added_result,
@@ -37,7 +37,7 @@ class AddToIndexConfig(CommandConfig):
     same time sees the index before or after. Images that cannot be read are listed and left out.
     """
 
-    index: IndexFolder
+    index: ChangedIndex
     images: Images
     label: Label = None
     duplicates: DuplicatesChoice = "skip"

@@ -11,8 +11,8 @@ from eml.commands.indexing import (
     AddedImagesResult,
     DuplicatesChoice,
     ImagesRoot,
-    IndexFolder,
     Label,
+    NewIndex,
     added_result,
     embedded_for,
     listed_images,
@@ -49,7 +49,7 @@ class BuildIndexConfig(CommandConfig):
     needed. Images that cannot be read are listed and left out. A run that was stopped continues.
     """
 
-    index: IndexFolder
+    index: NewIndex
     checkpoint: Annotated[
         PathText,
         Field(

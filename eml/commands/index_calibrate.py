@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from eml.commands.base import Caller, CommandConfig, CommandResult, PathText, command
-from eml.commands.indexing import IndexFolder
+from eml.commands.indexing import ChangedIndex
 from eml.commands.options import Device
 
 
@@ -21,7 +21,7 @@ class CalibrateIndexConfig(CommandConfig):
     calibrated, or calibrated again, later, and for an index that has lost many images.
     """
 
-    index: IndexFolder
+    index: ChangedIndex
     checkpoint: Annotated[
         PathText | None, Field(description="The calibrated checkpoint. Default: that of the index.")
     ] = None

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eml.commands.base import Caller, CommandConfig, CommandResult, command
-from eml.commands.indexing import IndexFolder
+from eml.commands.indexing import ChangedIndex
 
 if TYPE_CHECKING:
     from eml.indexing.compaction import CompactedIndex
@@ -19,7 +19,7 @@ class CompactIndexConfig(CommandConfig):
     Searches that run at the same time go on.
     """
 
-    index: IndexFolder
+    index: ChangedIndex
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)

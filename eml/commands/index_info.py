@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
@@ -79,7 +79,7 @@ def index_info(config: IndexInfoConfig, caller: Caller) -> IndexInfoResult:
 
     with Index.open(config.index, model=config.model, device=config.device) as index:
         return IndexInfoResult(
-            facts=gather_facts(index.store),
+            facts=replace(gather_facts(index.store), folder=str(config.index)),
             engines=tuple(measure_engines(index.store)) if config.measure else None,
             float16_recall=measure_float16(index.store) if config.measure else None,
             drift=_drift(config, index, caller) if config.drift else None,

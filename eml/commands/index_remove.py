@@ -10,7 +10,7 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, model_validator
 
 from eml.commands.base import Caller, CommandConfig, CommandResult, Names, command, option
-from eml.commands.indexing import IndexFolder
+from eml.commands.indexing import ChangedIndex
 
 Ids = Annotated[tuple[int, ...], BeforeValidator(lambda ids: (ids,) if isinstance(ids, int) else ids or ())]
 
@@ -22,7 +22,7 @@ class RemoveFromIndexConfig(CommandConfig):
     names or ids is not in the index, nothing is removed.
     """
 
-    index: IndexFolder
+    index: ChangedIndex
     labels: Names = option((), "Remove the images of this class. Repeatable.", name="label")
     file_names: Names = option(
         (), "Remove the image of this name, as eml search shows it. Repeatable.", name="file-name"

@@ -56,12 +56,19 @@ def verify_index(config: VerifyIndexConfig, caller: Caller) -> VerifyResult:
     """Verify the index."""
     import shlex
 
+    from eml.errors import ConfigError
     from eml.indexing.checks import verify_index as verify
-    from eml.indexing.database import NAME, no_index
+    from eml.indexing.database import NAME, local_index, no_index
+    from eml.indexing.file_systems import advice_to_change
+    from eml.storage.copies import copied_from
 
-    if not (config.index / NAME).is_file():
-        raise no_index(config.index)
-    problems = verify(config.index, repair=config.repair, report=caller.note)
+    folder = local_index(config.index)
+    if config.repair and (address := copied_from(folder)):
+        text = f"`repair` {address}: {advice_to_change(address)}"
+        raise ConfigError(text, code="remote-place", parameter="repair")
+    if not (folder / NAME).is_file():
+        raise no_index(folder)
+    problems = verify(folder, repair=config.repair, report=caller.note)
     mendable = any(problem.is_repairable and not problem.is_repaired for problem in problems)
     line = shlex.join(["eml", "index", "verify", str(config.index), "--repair"])
     return VerifyResult(index=config.index, problems=tuple(problems), next_command=line if mendable else None)

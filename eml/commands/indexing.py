@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, ValidationInfo
+from pydantic import AfterValidator, Field, ValidationInfo
 
 from eml.commands.base import Caller, Cell, CommandConfig, CommandResult, PathField, PathText, SummaryTable, as_path
 from eml.commands.options import class_level_of, column_map, note_workers
@@ -21,7 +21,34 @@ if TYPE_CHECKING:
     from eml.inference.embed import Batching
     from eml.inference.image_list import ImageList
 
-IndexFolder = Annotated[PathField, Field(description="The index's folder.")]
+IndexFolder = Annotated[
+    PathField, Field(description="The index's folder, or the address of one that eml upload copied.")
+]
+
+
+def _not_at_address(folder: Path) -> Path:
+    """Return the folder. Raises ValueError, which continues the parameter's name, for an address."""
+    from eml.storage.remote_path import is_remote
+
+    if is_remote(folder):
+        from eml.indexing.file_systems import advice_to_change
+
+        raise ValueError(f"is at an address, where no index is changed: {advice_to_change(str(folder))}")
+    return folder
+
+
+def _not_made_at_address(folder: Path) -> Path:
+    """Return the folder. Raises ValueError, which continues the parameter's name, for an address."""
+    from eml.storage.remote_path import is_remote
+
+    if is_remote(folder):
+        text = "must be a local folder, in which the index is made; `upload_to` copies it to"
+        raise ValueError(f"{text} {folder} when it is complete")
+    return folder
+
+
+ChangedIndex = Annotated[PathField, AfterValidator(_not_at_address), Field(description="The index's folder.")]
+NewIndex = Annotated[PathField, AfterValidator(_not_made_at_address), Field(description="The index's folder.")]
 ImagesRoot = Annotated[PathField | None, Field(description="The folder that file names are relative to.")]
 IndexModel = Annotated[
     PathText | None,
@@ -56,7 +83,11 @@ def index_or_model(value: object, info: ValidationInfo) -> object:
 
 def is_model_name(value: object) -> bool:
     """Return whether a name is that of a model that is no path, such as open_clip:NAME."""
+    from eml.storage.remote_path import is_url
+
     head, colon, _ = str(value).partition(":")
+    if is_url(value):
+        return False
     return bool(colon) and len(head) > 1 and not set(head) & set("/\\") and not Path(str(value)).exists()
 
 

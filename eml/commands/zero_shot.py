@@ -38,8 +38,11 @@ def class_source(
         loading: Arguments of `eml.load` for a model that is named in place of an index: weights, image_size, precision.
         warn: Receives what to know of the names.
     """
+    from eml.indexing.database import local_index
     from eml.indexing.index import Index
+    from eml.storage.remote_path import is_remote
 
+    place = local_index(place) if is_remote(place) else place
     if names is None:
         _refuse_model(place)
         with Index.open(place, model=model, device=device) as index:

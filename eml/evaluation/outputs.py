@@ -14,6 +14,7 @@ from eml.inference.exported.names import is_exported
 from eml.inference.load import is_backbone
 from eml.json_files import MOST_BYTES_OF_LISTS, is_json_with, read_json
 from eml.models.pointers import find_checkpoint, fold_runs, is_run_folder
+from eml.storage import is_remote, is_url
 
 METRICS, PAGE, EMBEDDINGS = "metrics.json", "report.html", "embeddings.npz"
 TABLES = (".csv", ".parquet", ".npz", ".npy")  # suffixes that are left out of a folder's name
@@ -69,7 +70,7 @@ def evaluations_folder(checkpoint: str, out: Path | None) -> Path:
     """
     if out is not None:
         return out
-    if _has_no_run(checkpoint):
+    if _has_no_run(checkpoint) or is_url(checkpoint):
         problem = f"{checkpoint} has no run folder to write into; give a folder as `out`"
         raise ConfigError(problem, code="missing-key", parameter="out")
     if fold_runs(Path(checkpoint)):
@@ -181,5 +182,5 @@ def folder_names(paths: Sequence[Path]) -> list[str]:
 
 def _name_parts(path: Path) -> tuple[str, ...]:
     """Return the parts of a path from the root, without a table's suffix."""
-    whole = Path(os.path.normpath(path.absolute()))
+    whole = path if is_remote(path) else Path(os.path.normpath(path.absolute()))
     return (*whole.parts[1:-1], whole.stem if whole.suffix in TABLES else whole.name)

@@ -36,12 +36,13 @@ from eml.evaluation.trained_overlap import OverlapCounter
 from eml.evaluation.whitening import Whitening, count_shared, learn_whitening, read_fit_table, whitening_of_file
 from eml.files import write_json
 from eml.images.loading_team import kept_workers
-from eml.inference.any_model import AnyModel, load
+from eml.inference.any_model import AnyModel, fetched_model, load
 from eml.inference.embed import Batching, Stored
 from eml.inference.embeddings_file import is_embeddings_file, read_embeddings, write_embeddings
 from eml.inference.load import is_backbone
 from eml.models.calibration import weights_digest
 from eml.progress import Progress, Report, no_progress
+from eml.storage import is_url
 
 NO_TABLE = "embeddings"  # the name of the images of an embeddings file with labels
 
@@ -310,6 +311,8 @@ def _evaluate_on_tables(
         overlap = processes.from_first(partial(counter.count, model.trained_on, table, retrieval.frame))
         embedded = None if texts is None else texts.embed(model, batching, progress)
         evaluation = replace(evaluation, whitening=_shared_with(whitening, fit, table), texts=embedded)
+        if is_url(checkpoint):  # in place of the copy's folder
+            evaluation = replace(evaluation, name=checkpoint)
         yield name, replace(evaluation, trained_on=overlap, weights_digest=weights, fingerprint=model.fingerprint)
         del evaluation
 
@@ -326,7 +329,7 @@ def _columns(options: EvaluationOptions) -> dict[str, str | None]:
 
 
 def _evaluate_file(name: str, table: Table | None, options: EvaluationOptions) -> Evaluation:
-    images, embeddings = read_embeddings(Path(name), table)
+    images, embeddings = read_embeddings(fetched_model(name) if is_url(name) else Path(name), table)
     if table is None:
         images = with_unknown_label(images, options.unknown_label)
     whitening = None if options.whiten is None else whitening_of_file(options.whiten, images)

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from eml.errors import DataError, EmlError, OutputError
 from eml.indexing.file_systems import why_not_writable
 from eml.progress import Report
+from eml.storage.copies import local_copy
 
 NAME = "index.sqlite"
 APPLICATION = 0x454D4C49  # "EMLI" in the file's header
@@ -221,6 +222,21 @@ def damaged(path: Path, reason: str) -> DataError:
 def _code(error: sqlite3.Error) -> int:
     code: int = getattr(error, "sqlite_errorcode", 1)
     return code
+
+
+def local_index(folder: str | os.PathLike[str]) -> Path:
+    """Return the folder of an index: itself, and of one at an address the local copy.
+
+    Raises:
+        DataError: The address is not one that is read, has no whole copy that `eml upload` made, or does not answer.
+    """
+    try:
+        return local_copy(folder)
+    except ValueError as error:
+        raise DataError(f"`index` {error}", code="invalid-value", parameter="index") from error
+    except OSError as error:
+        text = f"{folder}: cannot be fetched: {error.strerror or error}"
+        raise DataError(text, code="not-readable", parameter="index") from error
 
 
 def is_index(folder: Path) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 from eml.files import real_path
+from eml.storage.copies import copied_from
 
 NETWORK = {
     *("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ncpfs", "davfs", "fuse.davfs2", "ceph", "fuse.ceph"),
@@ -22,6 +23,8 @@ MOUNTS = Path("/proc/self/mountinfo")
 
 def why_not_writable(folder: Path) -> str | None:
     """Return why no index can be written in an existing folder, or None."""
+    if (address := copied_from(folder)) is not None:
+        return f"it is a copy of {address}, which would not change with it; {advice_to_change(address)}"
     kind = file_system(folder)
     if kind in NETWORK:
         return (
@@ -35,6 +38,11 @@ def why_not_writable(folder: Path) -> str | None:
             return None if locks_work(Path(file.name)) else "locks of files do not work on its file system"
     except OSError as error:
         return error.strerror or str(error)
+
+
+def advice_to_change(address: str) -> str:
+    """Return how an index at an address is changed."""
+    return f"copy the folder to a local disk, change it there, and copy it back: eml upload FOLDER --to {address}"
 
 
 def file_system(path: Path) -> str | None:

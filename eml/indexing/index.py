@@ -17,6 +17,7 @@ from eml.indexing.calibrating import calibrate_if_due
 from eml.indexing.class_counts import classes_of
 from eml.indexing.classify import Classifier
 from eml.indexing.creating import check_new_index, create_index
+from eml.indexing.database import local_index
 from eml.indexing.model_record import fingerprint_of, load_model_of
 from eml.indexing.queries import CHUNK, Queries, are_names, embed_in_parts, embed_list, embed_pixels, embed_texts
 from eml.indexing.query_model import check_query_model, probability_warning, refuse_to_add
@@ -78,7 +79,8 @@ class Index:
         """Open an index.
 
         Args:
-            folder: The index's folder.
+            folder: The index's folder; or the address of a copy that `eml upload` made, which is fetched whole unless
+                it was before, and cannot be changed.
             model: A run, checkpoint or timm:NAME to load its model from, or one that declares itself compatible with
                 it, for queries alone; None: as the index says. It is loaded when the first image is embedded.
             device: auto, cpu, cuda, cuda:N or mps.
@@ -86,7 +88,7 @@ class Index:
         Raises:
             DataError: The folder is no index, or a file of it is damaged.
         """
-        return cls(IndexStore.open(Path(folder)), checkpoint=model, device=device)
+        return cls(IndexStore.open(local_index(folder)), checkpoint=model, device=device)
 
     @classmethod
     def build(

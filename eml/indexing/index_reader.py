@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from eml.errors import ConfigError
-from eml.indexing.database import PATIENCE, Database, damaged
+from eml.indexing.database import PATIENCE, Database, damaged, local_index
 from eml.indexing.embedding_rows import read_embeddings
 from eml.indexing.fingerprints import check_same_model, fingerprint_facts
 from eml.indexing.graphs import SegmentGraphs
@@ -41,7 +41,7 @@ class IndexReader:
     Each call sees the newest generation; `snapshot` gives several calls the same one.
 
     Args:
-        folder: The index.
+        folder: The index; one at an address is fetched whole, and cannot be changed.
         report: Called with a line when a writer has to wait for another one, or a damaged file has been made again.
         patience: Seconds that a writer waits for the others.
 
@@ -50,7 +50,7 @@ class IndexReader:
     """
 
     def __init__(self, folder: str | Path, *, report: Report | None = None, patience: float = PATIENCE) -> None:
-        self.folder = Path(folder)
+        self.folder = local_index(folder)
         self.database = Database(self.folder, report, patience)
         with self.database.read() as connection:
             facts = read_object(connection, "index", self.folder) or {}

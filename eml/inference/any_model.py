@@ -65,7 +65,7 @@ def load(
 
         load_plugins([plugins] if isinstance(plugins, str) else [os.fspath(plugin) for plugin in plugins])
     if is_url(checkpoint):
-        checkpoint = _fetched(str(checkpoint))
+        checkpoint = fetched_model(str(checkpoint))
     if isinstance(checkpoint, str | os.PathLike) and is_exported(checkpoint):
         from eml.inference.exported.loading import load_exported
 
@@ -86,19 +86,17 @@ def load(
     return load_network(checkpoint, weights=weights, image_size=image_size, device=device, precision=precision, tta=tta)
 
 
-def _fetched(address: str) -> Path:
-    """Return the local folder of a copy that `eml upload` made.
+def fetched_model(address: str) -> Path:
+    """Return the local copy of a run, checkpoint or file that `eml upload` put at an address.
 
     Raises:
-        CheckpointError: The address is not one that is read, or has no whole copy.
+        CheckpointError: The address is not one that is read, or cannot be.
+        DataError: It has no whole copy.
     """
-    from eml.storage import RemotePath, as_place
-    from eml.storage.object_cache import cache_settings
-    from eml.storage.upload import fetch
+    from eml.storage.copies import local_copy
 
     try:
-        place = as_place(address)
-        return fetch(place, cache_settings().folder / "copies") if isinstance(place, RemotePath) else place
+        return local_copy(address)
     except ValueError as error:
         raise CheckpointError(f"`checkpoint` {error}", code="invalid-value", parameter="checkpoint") from error
     except OSError as error:

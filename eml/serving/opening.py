@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eml.errors import CheckpointError, ConfigError, EmlError
+from eml.indexing.database import local_index
 from eml.inference.any_model import load
 from eml.inference.exported.names import is_exported
+from eml.storage import is_url
 
 if TYPE_CHECKING:
     from eml.inference.any_model import AnyModel
@@ -39,7 +41,7 @@ class Opened:
 
 
 def open_served(source: Path | str, model: str | None, device: str, *, onnx: bool | None) -> Opened:
-    """Open an index, run, checkpoint, exported file or timm:NAME.
+    """Open an index, run, checkpoint, exported file or timm:NAME. What is at an address is fetched whole.
 
     Args:
         source: What to open.
@@ -53,6 +55,7 @@ def open_served(source: Path | str, model: str | None, device: str, *, onnx: boo
         CheckpointError: The model cannot be loaded, or is another one than the index's.
         ConfigError: `model` without an index, or `onnx` is True without an exported file.
     """
+    source = local_index(source) if is_url(source) else source
     folder = Path(source)
     if (folder / INDEX_FILE).is_file():
         return _open_index(folder, model, device, onnx=onnx)

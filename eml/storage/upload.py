@@ -25,6 +25,8 @@ from eml.storage.retries import with_retries
 
 MANIFEST = "eml-upload.json"
 """The file of a copy that names all others, which is written last."""
+SOURCE = ".copied-from"
+"""The file beside a fetched copy that holds its address."""
 WRITABLE = ("s3", "gs", "az", "abfs", "memory")
 _TEMPORARY = ".eml-tmp-"
 _THREADS = 8
@@ -234,7 +236,7 @@ def fetch(source: RemotePath, folder: Path) -> Path:
         raise DataError(text, code="not-a-copy")
     key = hashlib.blake2b(json.dumps([str(source), files], sort_keys=True).encode(), digest_size=12).hexdigest()
     place = folder / key / source.name
-    if place.is_dir():
+    if (place.parent / SOURCE).is_file():
         return place
     temporary = folder / f".{key}-{uuid.uuid4().hex[:8]}"
 
@@ -251,6 +253,7 @@ def fetch(source: RemotePath, folder: Path) -> Path:
         with ThreadPoolExecutor(_THREADS) as pool:
             for future in [pool.submit(bring, name) for name in sorted(files)]:
                 future.result()
+        (temporary / SOURCE).write_text(str(source), encoding="utf-8")
         with suppress(OSError):  # another process was first
             temporary.replace(folder / key)
     finally:
