@@ -27,7 +27,7 @@ def test_the_pages_python_runs() -> None:
     assert names["head"].class_weights.grad is not None  # type: ignore[attr-defined]
 
 
-@pytest.mark.slow
+@pytest.mark.wide
 def test_the_image_is_drawn(tmp_path: Path) -> None:
     draw(tmp_path / "margins.png")
     assert (tmp_path / "margins.png").read_bytes().startswith(b"\x89PNG")

@@ -154,6 +154,7 @@ def test_what_cannot_be_calibrated_says_why_and_writes_nothing(
     assert not (checkpoint / "calibration.json").exists()
 
 
+@pytest.mark.wide
 @pytest.mark.usefixtures("one_scoring")
 def test_no_average_is_shown_of_halves_of_which_most_gave_no_threshold(
     checkpoint: Path, photos: Path, capsys: pytest.CaptureFixture[str]

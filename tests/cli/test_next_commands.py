@@ -72,6 +72,7 @@ def test_with_enough_classes_a_threshold_follows_the_evaluation(pasting: Pasting
     assert pasting.follow(f"eml train {photos}") == ["train", "evaluate", "calibrate", "index", "search"]
 
 
+@pytest.mark.wide
 def test_they_do_so_with_tables_elsewhere(pasting: Pasting, tmp_path: Path) -> None:
     photos, out = draw(tmp_path / "photos", classes=8, per_class=8), tmp_path / "out"
     names = pasting.follow(f"eml scan {photos} --out {out}/images.csv")
@@ -79,6 +80,7 @@ def test_they_do_so_with_tables_elsewhere(pasting: Pasting, tmp_path: Path) -> N
     assert not list(photos.glob("*.csv"))
 
 
+@pytest.mark.wide
 def test_those_after_all_folds_lead_to_a_table_without_suspects(pasting: Pasting, tmp_path: Path) -> None:
     photos = draw(tmp_path / "photos", classes=4, per_class=8)
     first, second = sorted(path for path in photos.iterdir() if path.is_dir())[:2]

@@ -44,7 +44,7 @@ print(json.dumps(seen), file=sys.stderr)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.wide
 def test_work_on_stored_embeddings_imports_nothing_of_networks(tmp_path: Path) -> None:
     labels, names = [f"c{row // 4}" for row in range(24)], [f"{row}.png" for row in range(24)]
     for name in names:

@@ -195,6 +195,7 @@ def test_absolute_paths_to_what_lies_elsewhere_stay_absolute(
     )
 
 
+@pytest.mark.wide
 @pytest.mark.xdist_group("clip")
 def test_a_config_with_a_loss_of_texts_trains_as_it_is_written(images: Path, tmp_path: Path, tiny_clip: Path) -> None:
     out, own = tmp_path / "clip.yaml", tmp_path / "file"

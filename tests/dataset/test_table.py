@@ -339,6 +339,7 @@ def test_names_that_no_file_can_have_are_errors_with_their_lines(tmp_path: Path)
     assert "no such image" in problems(near, check_files=True)[0]
 
 
+@pytest.mark.wide
 def test_a_table_may_have_two_thousand_columns_of_its_own(tmp_path: Path) -> None:
     names = [f"c{number}" for number in range(2_001)]
     path = csv(tmp_path, f"fold,label,file_name,{','.join(names[:-1])}\n0,a,1.jpg{',1' * 2_000}\n")

@@ -177,6 +177,7 @@ def test_a_merge_that_loses_the_label_of_the_table_it_replaces_warns(folder: Pat
     assert line.endswith("has none; to keep it give `unknown_label=new_whale`")
 
 
+@pytest.mark.wide
 def test_a_label_that_was_taken_back_is_not_taken_over(folder: Path) -> None:
     eml.scan(folder)
     eml.split(folder, by="ratio", unknown_label=UNKNOWN)

@@ -63,6 +63,7 @@ def compare(name: str, mode: dict[str, object], steps: list[tuple[int, float]], 
     torch.testing.assert_close(results, train(plain, loss, steps), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(
     "mode, graphs",
     [

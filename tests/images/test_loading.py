@@ -121,7 +121,7 @@ def test_fit_squashes_crops_or_pads() -> None:
     assert {squashed.shape, cropped.shape, padded.shape} == {(30, 30, 3)}
 
 
-@pytest.mark.slow
+@pytest.mark.wide
 def test_images_can_be_sent_to_spawned_workers_and_give_the_same_pixels(root: Path) -> None:
     source, order = photos(root, EVERYTHING), EpochBatches(np.array([[3, 4]]), epoch=1)
     ((pixels, rows),) = batches(source, order, 1, multiprocessing.get_context("spawn"))

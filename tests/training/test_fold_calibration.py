@@ -66,6 +66,7 @@ def write(path: Path, parts: list[tuple[torch.Tensor, pd.DataFrame]]) -> None:
     write_embeddings(path, torch.cat([embeddings for embeddings, _ in parts]), frame.drop(columns="fold"), fold=fold)
 
 
+@pytest.mark.wide
 def test_folds_by_class_calibrate_a_checkpoint_that_has_seen_all_classes(run: Path) -> None:
     eml.calibrate(str(run / "all"), from_folds=run, root=run / "photos", far=0.2, device="cpu")
     calibration = eml.load(run / "all", device="cpu").calibration

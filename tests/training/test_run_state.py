@@ -164,6 +164,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_with_dropout_and_from_an_iden
     assert left_by(other.output) == left_by(config.output)
 
 
+@pytest.mark.wide
 def test_a_run_with_adapters_resumes_to_the_bit_and_saves_a_plain_network(
     config: RunConfig, table: Table, tmp_path: Path
 ) -> None:
@@ -215,6 +216,7 @@ def test_a_run_stopped_and_resumed_equals_an_uninterrupted_one(
     assert left_by(stopped.output) == left_by(whole.output)
 
 
+@pytest.mark.wide
 def test_a_running_mean_of_the_weights_is_what_is_saved_and_survives_a_stop(
     config: RunConfig, table: Table, tmp_path: Path
 ) -> None:

@@ -46,6 +46,7 @@ def test_each_step_goes_towards_the_start_by_the_rate_times_the_strength(name: s
     assert torch.linalg.norm(weight - free) < torch.linalg.norm(other - free), "the neck is left alone"
 
 
+@pytest.mark.wide
 def test_a_run_with_it_resumes_to_the_bit_and_stays_nearer_to_its_start(
     config: RunConfig, table: Table, tmp_path: Path
 ) -> None:

@@ -89,6 +89,7 @@ def test_every_margin_with_a_softmax_and_no_memory_trains_on_mixed_images(
         assert mixed[1] != plain[1]
 
 
+@pytest.mark.wide
 def test_a_chance_of_zero_is_the_unmixed_run_to_the_byte(config: RunConfig, table: Table, tmp_path: Path) -> None:
     fit(config, table)
     other = changed(config, mix={**MIX, "chance": 0}, output=tmp_path / "never")
@@ -145,6 +146,7 @@ def test_a_mixed_batch_that_is_not_finite_names_its_images_and_how_to_go_on(
         run.step(*next(run.batches.of_epoch(1, 0)))
 
 
+@pytest.mark.wide
 def test_float16_scales_its_gradient_and_saves_the_scale(config: RunConfig, table: Table) -> None:
     half = changed(config, precision="float16", optimizer={"clip": 1.0}, epochs=1)
     run = Run(build_parts(half, table))

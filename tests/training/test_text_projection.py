@@ -60,6 +60,7 @@ def test_texts_that_resemble_each_other_as_the_images_do_are_related_and_shuffle
     assert [seed for seed, rows in enumerate(shuffled) if text_fit(rows, means, 0).is_related] == []
 
 
+@pytest.mark.wide
 def test_of_very_many_classes_some_are_compared_and_three_are_too_few_to_tell() -> None:
     many = vectors(600, 4)
     assert text_fit(many, many, 0).classes == 500

@@ -70,6 +70,7 @@ def test_a_part_is_measured_after_each_epoch_and_the_verdict_is_of_all_images(
     assert find_best(short.output, "map_at_r")[:2] == (result.verdict.before, pytest.approx(result.verdict.after))
 
 
+@pytest.mark.wide
 def test_a_run_that_is_stopped_anywhere_measures_the_same_part_and_ends_alike(
     config: RunConfig, table: Table, tmp_path: Path
 ) -> None:

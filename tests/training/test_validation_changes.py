@@ -108,6 +108,7 @@ def test_a_table_that_is_added_is_measured_from_then_on_and_may_choose_the_best(
     assert facts(config.output)["validations"].keys() == {"", "w"}
 
 
+@pytest.mark.wide
 def test_a_table_that_is_changed_lets_the_epochs_before_not_compete(
     config: RunConfig, table: Table, tmp_path: Path
 ) -> None:

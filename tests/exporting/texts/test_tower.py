@@ -34,6 +34,7 @@ TINY = Path(__file__).parents[2] / "fixtures/exported/tiny.onnx"
 """An exported model that has no text tower."""
 
 
+@pytest.mark.wide
 def test_texts_are_embedded_as_by_the_checkpoint_in_batches_of_any_size(model: Model, exported: Path) -> None:
     texts = ExportedTexts(exported)
     facts = texts.facts
@@ -54,6 +55,7 @@ def test_texts_are_embedded_as_by_the_checkpoint_in_batches_of_any_size(model: M
     assert [value.name for value in (*proto.graph.input, *proto.graph.output)] == ["tokens", "embedding"]
 
 
+@pytest.mark.wide
 def test_no_torch_is_needed_to_embed_texts(model: Model, exported: Path, tmp_path: Path) -> None:
     code = (
         "import sys\n"
@@ -88,6 +90,7 @@ def test_an_exported_model_embeds_texts_by_the_tower_beside_it(model: Model, exp
     assert error.value.code == "no-text-tower"
 
 
+@pytest.mark.wide
 def test_files_that_do_not_belong_together_are_told(exported: Path, tmp_path: Path) -> None:
     path = tmp_path / "copy.onnx"
     graph = ExportedTexts(exported).facts.image_graph

@@ -19,6 +19,7 @@ from eml.training.stages.networks import START, save_start
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.wide
 def test_a_carried_calibration_names_its_classes_and_is_refused_by_an_earlier_eml(
     staged: RunConfig, open_table: Table
 ) -> None:

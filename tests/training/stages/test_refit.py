@@ -68,7 +68,7 @@ def test_a_refit_is_for_open_tasks_where_a_stage_is_better_unless_the_config_say
     [
         (1, Outcome(TUNED, "shrinkage 0.5", FLIP)),
         pytest.param(300, Outcome(TUNED, "shrinkage 0.5", FLIP), marks=pytest.mark.wide),
-        (300, Outcome(UNTOUCHED, "shrinkage 0.5")),
+        pytest.param(300, Outcome(UNTOUCHED, "shrinkage 0.5"), marks=pytest.mark.wide),
     ],
 )
 def test_the_refitted_model_is_trained_on_all_classes_and_carries_the_measured_figure(

@@ -152,6 +152,7 @@ def test_every_outcome_that_is_shipped_embeds_as_it_was_measured(staged: RunConf
         assert torch.allclose(mine, theirs, atol=1e-4), outcome.text
 
 
+@pytest.mark.wide
 def test_a_run_in_stages_that_is_stopped_at_any_point_and_resumed_leaves_the_same_bytes(
     staged: RunConfig, open_table: Table, tmp_path: Path
 ) -> None:
