@@ -1,6 +1,7 @@
 """Text vectors in the space of embeddings, and the test whether they say anything about the images."""
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
