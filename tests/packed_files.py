@@ -9,6 +9,8 @@ from typing import Any
 
 from PIL import Image
 
+from eml.images.packed.random_access import LocalFile
+
 
 def jpeg(colour: int = 100, size: tuple[int, int] = (12, 8), format_: str = "JPEG") -> bytes:
     """A small image that is not blank."""
@@ -71,3 +73,26 @@ def write_files(root: Path, files: Mapping[str, bytes]) -> Path:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(data)
     return root
+
+
+class KeepingFile(LocalFile):
+    """A local file that keeps what is found out about it, as remote ones do, and counts its reads.
+
+    Args:
+        path: The file.
+        kept: What was kept, by name.
+    """
+
+    def __init__(self, path: Path, kept: dict[str, bytes]) -> None:
+        super().__init__(str(path), path.stat().st_size)
+        self.kept, self.reads = kept, 0
+
+    def read(self, offset: int, count: int) -> bytes:
+        self.reads += 1
+        return super().read(offset, count)
+
+    def recall(self, name: str) -> bytes | None:
+        return self.kept.get(name)
+
+    def keep(self, name: str, data: bytes) -> None:
+        self.kept[name] = data

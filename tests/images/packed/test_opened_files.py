@@ -1,5 +1,6 @@
 """Remote packed files: the same images as in local ones, by few requests, and of one version alone."""
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -38,6 +39,8 @@ def local(tmp_path: Path) -> Path:
     stored = {"compression": "none", "use_dictionary": False, "row_group_size": 8}
     write_parquet(root / "b" / "train-00000-of-00002.parquet", table.slice(0, 10), **stored)
     write_parquet(root / "b" / "test-00001-of-00002.parquet", table.slice(10), compression="snappy")
+    files = {"a/gone.tar": {"bytes": 5}, "a/plain.tar": {"bytes": 10**9}, "a/web.tar": {"bytes": 5}}
+    (root / "eml-pack.json").write_text(json.dumps({"files": files}))
     (root / "cat").mkdir()
     (root / "cat" / "loose.jpg").write_bytes(jpeg(9))
     return root
@@ -73,9 +76,9 @@ def test_a_remote_packed_folder_gives_the_tables_of_the_local_one(
     assert {"dataset_info.csv", "dataset_errors.csv", "dataset_train.csv"} <= set(names)
     for name in names:
         assert (far / name).read_bytes() == (near / name).read_bytes()
-    assert store.requests.total() == 6 + 1  # a block of each packed file, and the loose image
+    assert store.requests.total() == 6 + 2  # a block of each packed file, the loose image, and the list of the pack
     eml.scan(ROOT, out=far)
-    assert store.requests.total() == 6 + 1
+    assert store.requests.total() == 6 + 3
 
 
 def test_without_a_cache_a_remote_packed_folder_gives_the_same_table(
@@ -85,7 +88,7 @@ def test_without_a_cache_a_remote_packed_folder_gives_the_same_table(
     near, far = scan_folder(local, workers=1), scan_folder(ROOT, workers=1)
     assert far.table.to_csv() == near.table.to_csv()
     assert far.errors.to_csv() == near.errors.to_csv()
-    assert store.requests.total() == 6 + 1
+    assert store.requests.total() == 6 + 2
 
 
 def test_images_are_read_for_training_by_requests_of_blocks_and_not_of_images(store: FaultyStore, local: Path) -> None:

@@ -11,7 +11,7 @@ from eml.images.packed import parquet_file
 from eml.images.packed.contents import NotPackedError, UnusableError
 from eml.images.packed.parquet_file import ParquetFile
 from eml.images.packed.random_access import LocalFile
-from tests.packed_files import arrow_table, write_parquet
+from tests.packed_files import KeepingFile, arrow_table, write_parquet
 
 IMAGES = [(f"c{number % 3}/{number}.jpg", bytes([number % 251]) * (50 + 3 * number)) for number in range(90)]
 
@@ -215,3 +215,16 @@ def test_few_bytes_cannot_say_that_there_are_millions_of_rows(tmp_path: Path) ->
     images: list[tuple[str | None, bytes | None]] = [(None, b"1")] * 40_000
     with pytest.raises(UnusableError, match="says to hold 40,000 rows"):
         opened(write_parquet(tmp_path / "a.parquet", arrow_table(images)))
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_keys_and_places_are_kept_so_that_the_next_process_reads_the_image_alone(tmp_path: Path, named: bool) -> None:
+    images = [(name if named else None, data) for name, data in IMAGES]
+    options: dict[str, Any] = {"compression": "none", "use_dictionary": False, "row_group_size": 40}
+    path = write_parquet(tmp_path / "a.parquet", arrow_table(images), **options)
+    key, kept = (IMAGES[50][0] if named else "00000050"), dict[str, bytes]()
+    assert ParquetFile(KeepingFile(path, kept), lambda: str(path)).read(key) == IMAGES[50][1]
+    file = KeepingFile(path, kept)
+    again = ParquetFile(file, lambda: str(path))
+    assert (again.has(key), again.has("none"), file.reads) == (True, False, 0)
+    assert (again.read(key), file.reads) == (IMAGES[50][1], 1)

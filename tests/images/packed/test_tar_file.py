@@ -7,7 +7,7 @@ import pytest
 
 from eml.images.packed.random_access import LocalFile
 from eml.images.packed.tar_file import TarFile
-from tests.packed_files import write_tar
+from tests.packed_files import KeepingFile, write_tar
 
 
 def opened(path: Path) -> TarFile:
@@ -87,3 +87,15 @@ def test_of_a_tar_file_that_is_cut_the_whole_images_are_read_and_the_last_is_tol
 def test_what_has_no_suffix_of_an_image_and_none_beside_it_is_judged_by_its_bytes(tmp_path: Path) -> None:
     contents = opened(write_tar(tmp_path / "a.tar", [("a/README", b"x"), ("a/1.jpg", b"1"), ("a/notes.txt", b"n")]))
     assert contents.contents().keys == ["a/README", "a/1.jpg", "a/notes.txt"]
+
+
+@pytest.mark.parametrize("first", ["contents", "read"])
+def test_places_are_kept_so_that_the_next_process_reads_no_header(tmp_path: Path, first: str) -> None:
+    path = write_tar(tmp_path / "a.tar", [(f"a/{number}.jpg", bytes([number]) * 700) for number in range(9)])
+    kept: dict[str, bytes] = {}
+    before = TarFile(KeepingFile(path, kept))
+    _ = before.contents() if first == "contents" else before.read("a/1.jpg")
+    file = KeepingFile(path, kept)
+    again = TarFile(file)
+    assert (again.has("a/7.jpg"), again.has("a/10.jpg"), file.reads) == (True, False, 0)
+    assert (again.read("a/7.jpg"), file.reads) == (bytes([7]) * 700, 1)
