@@ -58,7 +58,6 @@ def add_serve_key(config: AddServeKeyConfig, caller: Caller) -> AddServeKeyResul
     """Draw a key and keep its digest."""
     from eml.serving.keys import add_key
 
-    is_new = not config.file.exists()
     key = add_key(config.file, config.name, [config.scope], config.rate)
     return AddServeKeyResult(
         name=config.name,
@@ -66,6 +65,5 @@ def add_serve_key(config: AddServeKeyConfig, caller: Caller) -> AddServeKeyResul
         scope=config.scope,
         rate=config.rate,
         written=(config.file,),
-        replaced=() if is_new else (config.file,),
         next_command=shlex.join(["eml", "serve-key", "list", str(config.file)]),
     )

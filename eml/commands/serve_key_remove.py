@@ -44,6 +44,5 @@ def remove_serve_key(config: RemoveServeKeyConfig, caller: Caller) -> RemoveServ
         name=config.name,
         left=len(read_keys(config.file)),
         written=(config.file,),
-        replaced=(config.file,),
         next_command=shlex.join(["eml", "serve-key", "list", str(config.file)]),
     )

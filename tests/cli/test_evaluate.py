@@ -31,8 +31,9 @@ def files(tmp_path: Path) -> list[Path]:
 
 
 def test_several_models_are_compared_each_in_a_folder_of_its_own(
-    files: list[Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    files: list[Path], tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
     words = ("evaluate", *files[::-1], "--out", tmp_path / "out", "--save-embeddings")
     assert run(*words) == 0
     shown = capfd.readouterr().out
@@ -115,8 +116,9 @@ def test_a_long_name_is_not_broken_in_a_narrow_terminal(models: list[str]) -> No
 
 
 def test_models_that_the_data_cannot_tell_from_the_best_are_named(
-    models: list[str], capfd: pytest.CaptureFixture[str]
+    models: list[str], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
     words = ("evaluate", *models[::-1], "--out", "out", "--no-report")
     assert run(*words) == 0
     shown = capfd.readouterr().out

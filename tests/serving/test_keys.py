@@ -155,8 +155,12 @@ def test_the_command_shows_a_key_once_and_lists_and_revokes(file: Path, capsys: 
     assert KeyRing.read(file).check(f"Bearer {key}") is not None
     assert key not in output.err
     assert "shown this once" in output.err
+    assert f"wrote {file}\n" in output.err
     assert main(["serve-key", "add", str(file), "shop"]) == 2
     assert "has a key named 'shop' already" in capsys.readouterr().err
+    assert main(["serve-key", "add", str(file), "other"]) == 0
+    assert "replaced" not in capsys.readouterr().err, "the other keys are still there"
+    assert main(["serve-key", "remove", str(file), "other"]) == 0
     assert main(["serve-key", "add", str(file), "a\nb"]) == 2
     assert "a\\nb" in capsys.readouterr().err
     assert main(["serve-key", "list", str(file), "--json"]) == 0
