@@ -58,8 +58,8 @@ def table_columns() -> int:
     """Return the columns that a table on stdout may have: those of the terminal; of a pipe COLUMNS, or 80."""
     if sys.stdout.isatty():
         return console(stderr=False).width
-    asked = os.environ.get("COLUMNS", "")
-    return int(asked) if asked.isdecimal() and int(asked) else PIPED_TABLE
+    columns = os.environ.get("COLUMNS", "")
+    return int(columns) if columns.isdecimal() and int(columns) else PIPED_TABLE
 
 
 def say(text: str, style: str | None = None) -> None:
