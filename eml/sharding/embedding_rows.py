@@ -44,4 +44,4 @@ def gathered(
     unreadable = [FileProblem(names[row], *problems[row]) for row in sorted(problems)]
     errors = pd.concat([images.unusable, unusable_rows(unreadable)], ignore_index=True)
     whole = embeddings if len(good) == count else embeddings[good]
-    return EmbeddedImages(torch.from_numpy(whole), kept, errors, len(good), 0, 0.0, fingerprint)
+    return EmbeddedImages(torch.from_numpy(whole), kept, errors, 0, len(good), 0.0, fingerprint)

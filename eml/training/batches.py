@@ -1,5 +1,7 @@
 """The batches of a training run, from image files or caches."""
 
+import re
+import shlex
 from collections.abc import Iterator
 from functools import cached_property
 
@@ -7,13 +9,17 @@ from torch import Tensor
 
 from eml.distributed.sharded_network import is_sharded
 from eml.images.loading import EpochBatches, ImageDataset, batches
+from eml.images.packed.rereading import rereading
 from eml.images.source import ImageSource
 from eml.inference.images import table_images
+from eml.storage import is_remote
 from eml.training.ahead import AheadBatches
 from eml.training.build import RunParts
 from eml.training.caches import planned_caches
 from eml.training.events import Caching, Note, Observer
 from eml.training.process_checks import check_parts
+
+_IN_PARQUET = re.compile(r"\.parquet(?=/)", re.IGNORECASE)
 
 
 class TrainingBatches:
@@ -40,6 +46,16 @@ class TrainingBatches:
         ):
             filled = cache.fill(lambda line: observe(Note(line)), lambda done, total: observe(Caching(done, total)))
             self.sources[name] = filled.source
+
+    def rereading(self) -> str | None:
+        """Return what a shuffled order of images in compressed Parquet costs; None where there are none."""
+        root = self.parts.table.root
+        if None in self.sources or is_remote(root):
+            return None
+        names = self.parts.data.frame["file_name"].tolist()
+        files = {name[: match.end()] for name in names if (match := _IN_PARQUET.search(name)) is not None}
+        again = rereading([root / file for file in sorted(files)])
+        return again and f"{again}: eml pack {shlex.quote(str(self.parts.table.source))} FOLDER"
 
     def of_epoch(self, epoch: int, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield pixels and rows of this process's part of an epoch's batches, with the modules in training mode.

@@ -265,6 +265,8 @@ class Run:
         texts = [] if parts.head.texts is None else [parts.head.texts.describe()]
         for line in (str(parts.head.plan(parts.config.batch_size)), *texts, *run_notes(parts)):
             self.note(line)
+        if note := self.batches.rereading():
+            self.note(note)
         if not resume and (note := starting_note(parts.config, earlier_record(parts.config))):
             self.note(note)
         for line in stages_notes(parts):

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from eml.dataset.scanning.file_problem import FileProblem as FileProblem
 from eml.dataset.scanning.packed_listing import PackedImages, is_of_packed, missing_files
 from eml.dataset.scanning.remote_entries import RemoteEntry, RemoteTree
 from eml.errors import DataError, Problem
+from eml.images.identify import reason_code
 from eml.images.locate import LEAVES_ROOT, OUTSIDE
 from eml.images.packed.members import PACKED_SUFFIXES
 from eml.storage import RemotePath
@@ -218,6 +220,17 @@ def check_folder(root: Path) -> None:
     raise DataError(text, code=code, parameter="dataset")
 
 
+def nothing_usable(root: Path, problems: Sequence[FileProblem]) -> list[str]:
+    """Return the lines of the error for a folder without a usable image: the reasons, and the first files."""
+    counts = Counter(problem.reason for problem in problems).most_common()
+    reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts)
+    lines: list[str] = [f"{root}: no file in it is a usable image: {reasons}. The first:"]
+    for problem in problems[:5]:
+        text = f"{root / problem.file_name}: {problem.detail} ({problem.reason})"
+        lines.append(Problem(text, reason_code(problem.reason)))
+    return lines
+
+
 def _check_content(root: Path, listing: Listing, class_level: ClassLevel) -> None:
     if listing.files:
         return
@@ -225,6 +238,8 @@ def _check_content(root: Path, listing: Listing, class_level: ClassLevel) -> Non
     tables = [name for name in files if name.lower().endswith(_TABLES)]
     layout = "A dataset has one folder per class: CLASS/image.jpg"
     reasons = [problem.reason for problem in listing.problems]
+    if listing.packed.problems:
+        raise DataError(nothing_usable(root, listing.packed.problems), code="no-images", parameter="dataset")
     deepest = max((name.count("/") for name in files), default=0)
     if class_level not in (FIRST, LAST) and deepest:
         text = f"{root}: no file lies {class_level} folders deep, the deepest {deepest}"

@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 
 from eml.dataset.scanning.class_level import FIRST, ClassLevel, class_of, describe_levels
 from eml.dataset.scanning.hashing import HashKind
-from eml.dataset.scanning.listing import FileProblem, Listing, list_files
+from eml.dataset.scanning.listing import FileProblem, Listing, list_files, nothing_usable
 from eml.dataset.scanning.packed_listing import add_columns
 from eml.dataset.scanning.records import COLUMNS as COLUMNS
 from eml.dataset.scanning.records import ScanRecords
 from eml.dataset.scanning.scan_cache import CacheHits, ScanCache
 from eml.dataset.scanning.workers import read_files
 from eml.dataset.similar_labels import canonical, merged_forms, similar_labels_line
-from eml.errors import DataError, Interrupted, Problem
-from eml.images.identify import reason_code
+from eml.errors import DataError, Interrupted
+from eml.images.packed.rereading import rereading
 from eml.progress import Progress, Report
 
 SAVE_EVERY = 5.0  # seconds of reading that a kill can cost
@@ -148,12 +148,14 @@ def folder_scan(
     problems = sorted(listing.problems + records.problems())
     table = records.table(level, listing.packed.labels)
     if table.empty:
-        raise DataError(_nothing_usable(root, problems), code="no-images", parameter="dataset")
+        raise DataError(nothing_usable(root, problems), code="no-images", parameter="dataset")
     errors = pd.DataFrame(problems, columns=FileProblem._fields, dtype=str)
     if listing.packed.files:
         table = add_columns(table, listing.packed.columns, listing.packed.files)
     outside = [name for name in table["file_name"] if name not in listing.packed.labels]
     warnings = _name_warnings(table, outside, level)
+    if again := rereading([root / name for name in listing.packed.files]):
+        warnings.append(f"{again}: eml pack {shlex.quote(str(root))} {shlex.quote(f'{root}-packed')}")
     warnings += _warnings(root, table, [canonical(name) for name in listing.classes], unknown_label)
     if levels := describe_levels(outside, level):
         if class_level is not None:
@@ -290,16 +292,6 @@ def errors_path(table: Path) -> Path:
 def _range(values: "pd.Series[Any]") -> ValueRange:
     median = float(values.median())
     return ValueRange(int(values.min()), int(median) if median.is_integer() else median, int(values.max()))
-
-
-def _nothing_usable(root: Path, problems: list[FileProblem]) -> list[str]:
-    counts = Counter(problem.reason for problem in problems).most_common()
-    reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts)
-    lines: list[str] = [f"{root}: no file in it is a usable image: {reasons}. The first:"]
-    for problem in problems[:5]:
-        text = f"{root / problem.file_name}: {problem.detail} ({problem.reason})"
-        lines.append(Problem(text, reason_code(problem.reason)))
-    return lines
 
 
 def _warnings(root: Path, table: pd.DataFrame, classes: list[str], unknown_label: str | None) -> list[str]:

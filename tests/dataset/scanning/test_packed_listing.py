@@ -154,3 +154,11 @@ def test_a_folder_of_packed_files_without_images_is_refused(tmp_path: Path) -> N
     write_tar(tmp_path / "a.tar", [])
     with pytest.raises(DataError):
         scan_folder(tmp_path, workers=1)
+
+
+def test_a_folder_of_files_that_cannot_be_used_says_why(tmp_path: Path) -> None:
+    write_files(tmp_path, {"a.tar": b"no tar file" * 90})
+    with pytest.raises(
+        DataError, match=r"no file in it is a usable image: unreadable 1\. The first:\n.*a\.tar: it is no tar"
+    ):
+        scan_folder(tmp_path)
