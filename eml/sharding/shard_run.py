@@ -16,6 +16,7 @@ from typing import Any
 from eml.config.plugins import PluginsInChild, loaded_plugins
 from eml.errors import DataError, EmlError, Problem
 from eml.sharding.jobs import ShardCaller, job_of
+from eml.sharding.kept_model import keep_model
 from eml.sharding.shard import WorkShard
 from eml.threads import limit_cores
 from eml.versions import eml_version
@@ -108,6 +109,7 @@ def _enter(run: ShardRun, host: str) -> None:
         text = "{}: is not on {}; all machines need it at the same path, such as on a shared disk"
         raise DataError([Problem(text.format(path, host), "other-machine") for path in missing])
     os.chdir(run.folder)
+    keep_model()
     os.environ["OMP_NUM_THREADS"] = str(run.threads)
     limit_cores(run.threads)
     if run.plugins and run.plugins not in _unpickled:

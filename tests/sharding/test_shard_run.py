@@ -11,7 +11,7 @@ from eml import threads
 from eml.commands.scan import ScanConfig
 from eml.config.plugins import forget_plugins, load_plugins
 from eml.losses.base import Loss
-from eml.sharding import shard_run
+from eml.sharding import kept_model, shard_run
 from eml.sharding.folder import ShardFolder
 from eml.sharding.shard import WorkShard
 from eml.sharding.shard_run import ShardRun, make_shard
@@ -31,6 +31,7 @@ class Mine(Loss):
 def run(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ShardRun:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(threads, "_limit", None)
+    monkeypatch.setattr(kept_model, "_is_kept", False)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     config = ScanConfig(dataset=Path("photos"), out=Path("t.csv"))
     return ShardRun.of("scan", config, WorkShard(1, 0), tmp_path, [Path("photos")], 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from eml.sharding.embedding_rows import gathered
 from eml.sharding.file_states import ListedFiles, listed_files
 from eml.sharding.folder import ShardFolder
 from eml.sharding.jobs import FinishedShard, ShardContent, ShardFiles, ShardWork, one_shard_line
+from eml.sharding.kept_model import kept_model
 from eml.sharding.model_files import computing_versions, model_inputs
 from eml.sharding.one_model import refuse_several_models
 from eml.sharding.shard import WorkShard
@@ -66,7 +67,7 @@ class EmbedWork(ShardWork[Caller]):
     def make(self, files: ShardFiles, caller: Caller) -> ShardContent:
         """Embed the blocks of a shard, those that an earlier one has unchanged left out."""
         blocks = blocks_of(files.shard, self.blocks)
-        model = load_for_embedding(self.options)
+        model = kept_model(f"{self.options!r} {self.inputs}", partial(load_for_embedding, self.options))
         for note in model.notes:
             caller.note(note)
         store = BlockStore(self.settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from eml.commands.base import Caller, CommandFunction
@@ -23,6 +24,7 @@ from eml.sharding.embedded_blocks import BlockEmbedder, BlockImages, embed_block
 from eml.sharding.file_states import ListedFiles, listed_files, together
 from eml.sharding.folder import ShardFolder
 from eml.sharding.jobs import FinishedShard, ShardContent, ShardFiles, ShardWork, one_shard_line
+from eml.sharding.kept_model import kept_model
 from eml.sharding.model_files import computing_versions, model_inputs
 from eml.sharding.one_model import FINGERPRINT, refuse_several_models
 from eml.sharding.shard import WorkShard
@@ -71,7 +73,8 @@ class EvaluateWork(ShardWork[Caller]):
         store.open_file(files.result)
         with store.added_to(files.partial) as writer:
             for number, checkpoint in enumerate(self.checkpoints):
-                model = load_for_evaluation(checkpoint, self.options, self.options.device)
+                load = partial(load_for_evaluation, checkpoint, self.options, self.options.device)
+                model = kept_model(f"{checkpoint} {self.options!r} {self.inputs}", load)
                 for note in model.notes:
                     caller.note(note)
                 fingerprints[f"{FINGERPRINT} {number}"] = model.fingerprint.model_dump(mode="json")

@@ -10,7 +10,6 @@ decompressed (page_sizes.py): all images of a file may become `EXPANSION` times 
 import io
 import threading
 from bisect import bisect_right
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -33,6 +32,7 @@ from eml.images.packed.keys import RowKeys
 from eml.images.packed.page_sizes import PageSizes, page_sizes
 from eml.images.packed.plain_pages import Places, value_places
 from eml.images.packed.random_access import RandomFile, Section
+from eml.images.packed.row_groups import RowGroup, RowGroups
 from eml.storage import is_url
 from eml.units import MIB
 
@@ -235,11 +235,11 @@ class ParquetFile:
                 left_out |= dict.fromkeys(range(self._starts[group], self._starts[group + 1]), error)
         if not left_out:
             return contents
-        rows = [row for row in range(len(contents.keys)) if row not in left_out]
-        contents.problems += [
-            PackedProblem(contents.keys[row], left_out[row].reason, str(left_out[row])) for row in left_out
-        ]
-        contents.keys, contents.labels = ([own[row] for row in rows] for own in (contents.keys, contents.labels))
+        keys = contents.keys
+        rows = [row for row in range(len(keys)) if row not in left_out]
+        contents.problems += [PackedProblem(keys[row], left_out[row].reason, str(left_out[row])) for row in left_out]
+        contents.keys = [keys[row] for row in rows]
+        contents.labels = [contents.labels[row] for row in rows]
         contents.columns = {name: [own[row] for row in rows] for name, own in contents.columns.items()}
         return contents
 
@@ -279,8 +279,9 @@ class ParquetFile:
 
     def _most(self, group: int) -> int:
         """Return the bytes that the images of a row group may take."""
-        share = LARGEST_GROUP // max(1, self._facts.num_row_groups)
-        return min(LARGEST_GROUP, share + EXPANSION * max(0, self._chunk(group).total_compressed_size))
+        share: int = LARGEST_GROUP // max(1, self._facts.num_row_groups)
+        compressed: int = self._chunk(group).total_compressed_size
+        return min(LARGEST_GROUP, share + EXPANSION * max(0, compressed))
 
     def _check_group(self, group: int) -> int:
         """Return how many rows of a group to decode at once.
@@ -315,14 +316,14 @@ class ParquetFile:
         self._file.keep(name, b"" if places is None else places[0].tobytes() + places[1].tobytes())
         return places
 
-    def _read_group(self, group: int) -> "_RowGroup":
+    def _read_group(self, group: int) -> RowGroup:
         rows = self._check_group(group)
         try:
             return self._decoded(group, rows)
         except UnusableError as error:
             raise self._remembered(group, error) from error.__cause__
 
-    def _decoded(self, group: int, rows: int) -> "_RowGroup":
+    def _decoded(self, group: int, rows: int) -> RowGroup:
         """Return the images of a row group, decoded `rows` at a time."""
         parts, bytes_, most = list[Any](), 0, self._most(group)
         with self._reading() as file:
@@ -333,51 +334,10 @@ class ParquetFile:
                 bytes_ += parts[-1].nbytes
                 if bytes_ > most:
                     raise UnusableError("too_large", f"its row group holds more than {most:,} bytes")
-        return _RowGroup(parts, bytes_)
+        return RowGroup(parts, bytes_)
 
 
-class _RowGroup:
-    """The images of a row group.
-
-    Args:
-        parts: Arrays of bytes of Arrow, one after the other.
-        bytes_: That they take in all.
-    """
-
-    def __init__(self, parts: list[Any], bytes_: int) -> None:
-        self._parts, self.bytes = parts, bytes_
-        self._starts = [0, *accumulate(len(part) for part in parts)]
-
-    def read(self, row: int) -> bytes:
-        """Return an image. Raises KeyError for a row without one."""
-        part = bisect_right(self._starts, row) - 1
-        value = self._parts[part][row - self._starts[part]].as_py()
-        if value is None:
-            raise KeyError(row)
-        return bytes(value)
-
-
-class _RowGroups:
-    """The row groups that were read last, by file and number."""
-
-    def __init__(self, most: int) -> None:
-        self._most, self._lock = most, threading.Lock()
-        self._kept: OrderedDict[tuple[int, int], _RowGroup] = OrderedDict()
-
-    def get(self, key: tuple[int, int], read: Callable[[], _RowGroup]) -> _RowGroup:
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
-        group = read()
-        with self._lock:
-            self._kept[key] = group
-            while len(self._kept) > 1 and sum(kept.bytes for kept in self._kept.values()) > self._most:
-                self._kept.popitem(last=False)
-        return group
-
-
-_row_groups = _RowGroups(KEPT)
+_row_groups = RowGroups(KEPT)
 
 
 def _sizes_of(file: RandomFile, chunk: Any) -> PageSizes | None:

@@ -3,6 +3,8 @@
 import logging
 import os
 import shutil
+import socket
+import subprocess
 import sys
 import tempfile
 import time
@@ -30,6 +32,17 @@ OBJECT_STORE = 128 * 2**20  # bytes: tasks send numbers and messages
 ATTEMPTS, TOO_SLOW = 4, "timed out during startup"  # Ray gives itself 30 seconds to start, which a busy machine exceeds
 SEEN_WITHIN = 30.0  # seconds after which another machine's file is seen on a shared disk
 PLACE = Path("/tmp")  # the paths of Ray's sockets there are short enough (107 bytes)
+CLIENT, CLIENT_PORT = "ray://", "10001"
+REACH_WITHIN, JOIN_WITHIN = 10.0, 90.0  # seconds for a connection to a cluster, and for joining it
+_TRIAL = """
+import sys
+import ray
+try:
+    ray.init(sys.argv[1], log_to_driver=False, logging_level="ERROR")
+except Exception as error:
+    print(": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]]))
+    sys.exit(1)
+"""
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
@@ -228,17 +241,48 @@ def _started(ray: Any, options: Ray) -> Iterator[None]:
 
 @contextmanager
 def _joined(ray: Any, address: str) -> Iterator[None]:
-    """Join a cluster."""
+    """Join a cluster, which has answered within `JOIN_WITHIN` seconds."""
+    _refuse_unreachable(address)
+    _refuse_unanswered(address)
     silent = {"log_to_driver": False, "logging_level": "ERROR"} if address.startswith("ray://") else _silent()
     try:
         ray.init(address, **silent)
     except Exception as error:
-        text = f"`address` {address}: no Ray cluster can be joined there ({_first_line(error)})"
-        raise DataError(text, code="no-cluster", parameter="address") from error
+        raise _not_joined(address, _first_line(error)) from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _refuse_unreachable(address: str) -> None:
+    """Raise DataError where nothing listens at HOST:PORT; Ray itself would wait for it without an end."""
+    host, colon, port = address.removeprefix(CLIENT).rpartition(":")
+    if not colon and address.startswith(CLIENT):
+        host, port = port, CLIENT_PORT
+    if not host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_WITHIN).close()
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise _not_joined(address, f"nothing answers at {host}:{port}: {error}") from error
+
+
+def _refuse_unanswered(address: str) -> None:
+    """Join in a process of its own first, which can be ended where Ray waits for an answer; raise DataError then."""
+    command = [sys.executable, "-P", "-c", _TRIAL, address]
+    try:
+        trial = subprocess.run(command, capture_output=True, text=True, timeout=JOIN_WITHIN, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise _not_joined(address, f"it did not answer within {JOIN_WITHIN:g} s") from error
+    if trial.returncode:
+        lines = [*trial.stderr.splitlines(), *trial.stdout.splitlines()]
+        raise _not_joined(address, lines[-1] if lines else "Ray ended without a word")
+
+
+def _not_joined(address: str, reason: str) -> DataError:
+    text = f"`address` {address}: no Ray cluster can be joined there ({reason})"
+    return DataError(text, code="no-cluster", parameter="address")
 
 
 def _first_line(error: Exception) -> str:

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,7 +13,8 @@ from pathlib import Path
 import pytest
 
 import eml
-from eml.errors import ConfigError
+from eml.errors import ConfigError, DataError
+from eml.sharding.executors import ray as ray_executor
 from eml.sharding.folder import ShardFolder
 from tests.sharding.executors.conftest import assert_same
 from tests.sharding.executors.test_local import children, when_a_shard_is_begun
@@ -25,6 +27,27 @@ def test_without_ray_the_extra_is_named(photos: Path, tmp_path: Path, monkeypatc
     with pytest.raises(ConfigError, match=r"needs the ray package: pip install 'easy-metric-learning\[ray\]'") as error:
         eml.scan(photos, out=tmp_path / "t.csv", executor="ray")
     assert error.value.code == "missing-package"
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:{}", "ray://127.0.0.1:{}", "[::1]:{}", "127.0.0.1:99999999"])
+def test_an_address_where_nothing_listens_is_told_before_ray_waits_for_it(address: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        ray_executor._refuse_unreachable(f"127.0.0.1:{port}")
+    with pytest.raises(DataError, match="no Ray cluster can be joined there \\(nothing answers at") as error:
+        ray_executor._refuse_unreachable(address.format(port))
+    assert (error.value.code, error.value.parameter) == ("no-cluster", "address")
+
+
+@pytest.mark.wide
+def test_a_server_that_is_no_ray_ends_within_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.setattr(ray_executor, "JOIN_WITHIN", 15.0)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        ray_executor._refuse_unreachable(address)
+        with pytest.raises(DataError, match="no Ray cluster can be joined there"):
+            ray_executor._refuse_unanswered(address)
 
 
 def ray_command(images: Path, table: Path, *more: str) -> list[str]:
