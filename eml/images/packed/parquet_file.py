@@ -32,7 +32,7 @@ from eml.images.packed.keys import RowKeys
 from eml.images.packed.page_sizes import PageSizes, page_sizes
 from eml.images.packed.plain_pages import Places, value_places
 from eml.images.packed.random_access import RandomFile, Section
-from eml.images.packed.row_groups import RowGroup, RowGroups
+from eml.images.packed.row_groups import ImageGroup, KeptGroups
 from eml.storage import is_url
 from eml.units import MIB
 
@@ -316,14 +316,14 @@ class ParquetFile:
         self._file.keep(name, b"" if places is None else places[0].tobytes() + places[1].tobytes())
         return places
 
-    def _read_group(self, group: int) -> RowGroup:
+    def _read_group(self, group: int) -> ImageGroup:
         rows = self._check_group(group)
         try:
             return self._decoded(group, rows)
         except UnusableError as error:
             raise self._remembered(group, error) from error.__cause__
 
-    def _decoded(self, group: int, rows: int) -> RowGroup:
+    def _decoded(self, group: int, rows: int) -> ImageGroup:
         """Return the images of a row group, decoded `rows` at a time."""
         parts, bytes_, most = list[Any](), 0, self._most(group)
         with self._reading() as file:
@@ -334,10 +334,10 @@ class ParquetFile:
                 bytes_ += parts[-1].nbytes
                 if bytes_ > most:
                     raise UnusableError("too_large", f"its row group holds more than {most:,} bytes")
-        return RowGroup(parts, bytes_)
+        return ImageGroup(parts, bytes_)
 
 
-_row_groups = RowGroups(KEPT)
+_row_groups = KeptGroups(KEPT)
 
 
 def _sizes_of(file: RandomFile, chunk: Any) -> PageSizes | None:

@@ -22,11 +22,11 @@ def rereading(files: Sequence[Path]) -> str | None:
     kept = parquet_file.KEPT
     if not groups or bytes_ <= kept or images <= groups:
         return None
-    each = images / groups * (1 - kept / bytes_)
+    cost = images / groups * (1 - kept / bytes_)
     return (
         f"the images lie in {groups:,} compressed row groups of Parquet, of {images / groups:,.0f} images and "
         f"{bytes_ / groups / MIB:,.1f} MiB on average, and a process keeps {kept // MIB} of {bytes_ / MIB:,.0f} MiB. "
-        f"In a shuffled training an image costs the reading of {each:,.0f} on average. This makes it one"
+        f"In a shuffled training an image costs the reading of {cost:,.0f} on average. This makes it one"
     )
 
 

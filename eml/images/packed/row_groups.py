@@ -8,7 +8,7 @@ from itertools import accumulate
 from typing import Any
 
 
-class RowGroup:
+class ImageGroup:
     """The images of a row group.
 
     Args:
@@ -29,7 +29,7 @@ class RowGroup:
         return bytes(value)
 
 
-class RowGroups:
+class KeptGroups:
     """The row groups that were read last, by file and number.
 
     Args:
@@ -38,9 +38,9 @@ class RowGroups:
 
     def __init__(self, most: int) -> None:
         self._most, self._lock = most, threading.Lock()
-        self._kept: OrderedDict[tuple[int, int], RowGroup] = OrderedDict()
+        self._kept: OrderedDict[tuple[int, int], ImageGroup] = OrderedDict()
 
-    def get(self, key: tuple[int, int], read: Callable[[], RowGroup]) -> RowGroup:
+    def get(self, key: tuple[int, int], read: Callable[[], ImageGroup]) -> ImageGroup:
         """Return a row group, which `read` gives where it is not kept."""
         with self._lock:
             if key in self._kept:
