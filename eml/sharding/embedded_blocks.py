@@ -63,9 +63,15 @@ class BlockEmbedder:
         is_parallel = isinstance(model, Model) and model.device.type == "cpu"
         self._computing = nullcontext() if is_parallel else threading.Lock()
 
-    def embed(self, block: RowBlock, earlier: str | None) -> EmbeddedBlock | None:
-        """Return an embedded block; None where it is as it was when its digest was `earlier`."""
+    def embed(
+        self, block: RowBlock, earlier: str | None, advance: Callable[[int], None] = lambda images: None
+    ) -> EmbeddedBlock | None:
+        """Return an embedded block; None where it is as it was when its digest was `earlier`.
+
+        advance: Is called with the images of each batch.
+        """
         if earlier is not None and earlier == self._digest(block, np.stack([*map(self._content, block.rows)])):
+            advance(len(block.rows))
             return None
         contents = np.zeros((len(block.rows), CONTENT_BYTES), np.uint8)
         embeddings = np.zeros((len(block.rows), self.model.size), np.float32)
@@ -77,6 +83,7 @@ class BlockEmbedder:
                 if problem := self._read(block.rows[place], contents[place], pixels[number]):
                     problems[place] = (problem.reason, problem.detail)
             self._compute(places, pixels, embeddings, problems)
+            advance(len(places))
         name = self.images.name(block)
         return EmbeddedBlock(name, self._digest(block, contents), contents, embeddings, problems)
 
@@ -151,22 +158,26 @@ def embed_blocks(
         store: What is there.
         writer: Takes what is new.
         threads: Blocks at once; None: as many as torch would use for one computation.
-        advance: Is called with the images of each block.
+        advance: Is called with the images of each batch, by one thread at a time.
 
     Returns:
         The number of images that were computed.
     """
-    computed = 0
+    computed, lock = 0, threading.Lock()
+
+    def advance_alone(images: int) -> None:
+        with lock:
+            advance(images)
+
     with one_thread_each(embedder.model) as usual:
 
         def embed(block: RowBlock) -> EmbeddedBlock | None:
-            return embedder.embed(block, store.digest(embedder.images.name(block)))
+            return embedder.embed(block, store.digest(embedder.images.name(block)), advance_alone)
 
         for block, done in zip(blocks, in_order(embed, blocks, threads or usual), strict=True):
             if done is not None:
                 writer.add(done)
                 computed += len(block.rows)
-            advance(len(block.rows))
     return computed
 
 

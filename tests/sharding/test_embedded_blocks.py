@@ -2,6 +2,8 @@
 
 import os
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +108,21 @@ def test_shards_by_two_models_are_told(whole: Path, tmp_path: Path, monkeypatch:
     eml.embed("timm:test_resnet", whole / "photos", shard=1, **network)
     with pytest.raises(DataError, match=r"shard 1 of 2 was embedded by another model than shard 0 of 2 \(.*\)\. Run"):
         eml.merge_shards(tmp_path / "x.npz")
+
+
+def test_the_bar_advances_by_batches_and_ends_at_all_images(whole: Path, tmp_path: Path) -> None:
+    steps = list[int]()
+
+    @contextmanager
+    def bar(description: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+        yield steps.append if description.startswith("embedding") else lambda count: None
+
+    for _ in range(2):  # the second time nothing is computed
+        embed_shards(whole / "photos", tmp_path / "x.npz", 1, progress=bar, workers=2)
+        assert sum(steps) == 31
+        assert max(steps) <= 8
+        (tmp_path / ".x.npz.eml-shards" / "00000-of-00001.json").unlink()
+        steps.clear()
 
 
 def test_a_list_on_stdin_is_refused(tmp_path: Path) -> None:
