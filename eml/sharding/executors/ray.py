@@ -34,6 +34,8 @@ SEEN_WITHIN = 30.0  # seconds after which another machine's file is seen on a sh
 PLACE = Path("/tmp")  # the paths of Ray's sockets there are short enough (107 bytes)
 CLIENT, CLIENT_PORT = "ray://", "10001"
 REACH_WITHIN, JOIN_WITHIN = 10.0, 90.0  # seconds for a connection to a cluster, and for joining it
+NO_TOKEN = ("InvalidAuthToken", "Unauthenticated", "AuthenticationError")  # Ray's words
+TOKEN_WANTED = "it lets in only who has its token: set RAY_AUTH_MODE=token, and give the token in RAY_AUTH_TOKEN or ~/.ray/auth_token"
 _TRIAL = """
 import sys
 import ray
@@ -275,6 +277,8 @@ def _refuse_unanswered(address: str) -> None:
         trial = subprocess.run(command, capture_output=True, text=True, timeout=JOIN_WITHIN, check=False)
     except subprocess.TimeoutExpired as error:
         raise _not_joined(address, f"it did not answer within {JOIN_WITHIN:g} s") from error
+    if trial.returncode and any(word in trial.stderr + trial.stdout for word in NO_TOKEN):
+        raise _not_joined(address, TOKEN_WANTED)
     if trial.returncode:
         lines = [*trial.stderr.splitlines(), *trial.stdout.splitlines()]
         raise _not_joined(address, lines[-1] if lines else "Ray ended without a word")

@@ -39,6 +39,12 @@ def test_an_address_where_nothing_listens_is_told_before_ray_waits_for_it(addres
     assert (error.value.code, error.value.parameter) == ("no-cluster", "address")
 
 
+def test_a_cluster_that_wants_a_token_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_executor, "_TRIAL", "import sys; sys.exit('RPC error: InvalidAuthToken: missing')")
+    with pytest.raises(DataError, match=r"set RAY_AUTH_MODE=token, and give the token in RAY_AUTH_TOKEN or ~/\.ray"):
+        ray_executor._refuse_unanswered("127.0.0.1:1")
+
+
 @pytest.mark.wide
 def test_a_server_that_is_no_ray_ends_within_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray")
