@@ -35,7 +35,10 @@ PLACE = Path("/tmp")  # the paths of Ray's sockets there are short enough (107 b
 CLIENT, CLIENT_PORT = "ray://", "10001"
 REACH_WITHIN, JOIN_WITHIN = 10.0, 90.0  # seconds for a connection to a cluster, and for joining it
 NO_TOKEN = ("InvalidAuthToken", "Unauthenticated", "AuthenticationError")  # Ray's words
-TOKEN_WANTED = "it lets in only who has its token: set RAY_AUTH_MODE=token, and give the token in RAY_AUTH_TOKEN or ~/.ray/auth_token"
+TOKEN_WANTED = (
+    "it lets in only who has its token: set RAY_AUTH_MODE=token, and give the token in RAY_AUTH_TOKEN or "
+    "~/.ray/auth_token"
+)
 _TRIAL = """
 import sys
 import ray
