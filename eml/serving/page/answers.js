@@ -80,7 +80,7 @@ function neighbours(images) {
   if (!images.length) return element("p", { class: "quiet" }, "No image fits the options.");
   const list = element("ol", { class: "near", "aria-label": "Similar images, the nearest first" });
   for (const image of images) {
-    const label = image.label || "no label", cosine = `cosine ${image.cosine.toFixed(3)}`;
+    const label = image.label || "no label", cosine = `cosine\u00a0${image.cosine.toFixed(3)}`;
     const sure = isNumber(image.probability) ? `${percent(image.probability)}, ` : "";
     const name = image.file_name || `image ${image.id}`;
     const small = frame(`${label}, ${name}`, () => `${label} · ${sure}${cosine} · ${name}`);

@@ -33,7 +33,7 @@ function boundsOf(schema) {
   const own = follow(schema), bounds = [];
   for (const inner of [own, ...(own.anyOf || [])].map(follow)) {
     for (const [name, words] of [["minimum", "at least"], ["exclusiveMinimum", "above"], ["maximum", "at most"], ["exclusiveMaximum", "below"], ["maxLength", "characters at most"], ["maxItems", "items at most"]]) {
-      if (inner[name] !== undefined) bounds.push(`${words} ${inner[name]}`);
+      if (inner[name] !== undefined && Math.abs(inner[name]) <= Number.MAX_SAFE_INTEGER) bounds.push(`${words} ${inner[name]}`);
     }
   }
   if (own.default !== undefined && own.default !== null) bounds.push(`default ${JSON.stringify(own.default)}`);

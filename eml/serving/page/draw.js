@@ -21,10 +21,10 @@ export function say(id, text) {
 /** Return a probability as percent: one digit near 0 and 1, 100 % only where it is exact. */
 export function percent(probability) {
   const value = 100 * probability;
-  if (value > 0 && value < 0.05) return "< 0.1 %";
-  if (value >= 99.95 && value < 100) return "> 99.9 %";
+  if (value > 0 && value < 0.05) return "<\u00a00.1\u00a0%";
+  if (value >= 99.95 && value < 100) return ">\u00a099.9\u00a0%";
   const digits = (value < 5 || value > 95) && value !== 0 && value !== 100 ? 1 : 0;
-  return `${value.toFixed(digits)} %`;
+  return `${value.toFixed(digits)}\u00a0%`;
 }
 
 export const isNumber = (value) => typeof value === "number" && Number.isFinite(value);

@@ -185,6 +185,7 @@ def test_a_browser_asks_with_photos_and_shows_what_the_server_answers(shop: Path
         browser.wait_for("document.querySelectorAll('.operation').length > 5")
         assert not browser.evaluate(TOO_WIDE)
         assert browser.complaints == []
+        assert "9223372" not in browser.evaluate("document.body.innerText"), "a bound that nobody reaches"
         assert browser.evaluate("document.querySelector('.command pre').textContent").startswith("curl ")
 
 
