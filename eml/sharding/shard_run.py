@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from eml.config.plugins import PluginsInChild, loaded_plugins
-from eml.errors import DataError, EmlError, Problem
+from eml.errors import DataError, EmlError, Interrupted, Problem
 from eml.sharding.jobs import ShardCaller, job_of
 from eml.sharding.kept_model import keep_model
 from eml.sharding.shard import WorkShard
@@ -92,6 +92,8 @@ def make_shard(run: ShardRun, report: Callable[[int], None]) -> ShardOutcome:
     try:
         _enter(run, host)
         job_of(run.command).run_shard(run.config, run.shard, _caller(run.command, warnings, report))
+    except Interrupted:  # what there was is saved
+        raise
     except EmlError as error:
         problems = error.problems
     except Exception:  # the process that asks for the shard raises it

@@ -10,6 +10,7 @@ import pytest
 from eml import threads
 from eml.commands.scan import ScanConfig
 from eml.config.plugins import forget_plugins, load_plugins
+from eml.errors import Interrupted
 from eml.losses.base import Loss
 from eml.sharding import kept_model, shard_run
 from eml.sharding.folder import ShardFolder
@@ -72,6 +73,18 @@ def test_what_the_user_can_mend_and_a_bug_are_told_apart(run: ShardRun) -> None:
     outcome = make_shard(replace(run, config=None), lambda percent: None)
     assert not outcome.problems
     assert "AttributeError" in outcome.bug
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, Interrupted])
+def test_an_interruption_is_no_outcome(
+    run: ShardRun, monkeypatch: pytest.MonkeyPatch, interruption: type[BaseException]
+) -> None:
+    def interrupted(name: str) -> None:
+        raise interruption
+
+    monkeypatch.setattr(shard_run, "job_of", interrupted)
+    with pytest.raises(interruption):
+        make_shard(run, lambda percent: None)
 
 
 @pytest.mark.usefixtures("plugins_forgotten")

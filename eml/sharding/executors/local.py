@@ -115,9 +115,9 @@ class _Team:
 
     def _end(self) -> None:
         """End all processes; busy ones, of which there are some after an interruption, save what they have."""
-        for worker in self.idle:
+        for worker in [*self.idle, *(worker for worker, _ in self.busy.values())]:
             with suppress(OSError):
-                worker.connection.send(None)
+                worker.connection.send(None)  # a busy one, whose interruption may be lost in an import, reads it next
         for worker, _ in self.busy.values():
             if worker.process.pid is not None:
                 with suppress(ProcessLookupError):
