@@ -43,10 +43,10 @@ if TYPE_CHECKING:
 
 def not_calibrated(index: Path) -> str:
     """Return a warning that an index gives no probabilities, and the commands by which it does."""
-    name = shlex.quote(str(index))
     return (
-        "the index has no calibration, so there are no probabilities. Calibrate its model, eml calibrate "
-        f"{name} --data TABLE --far 0.05, then take that over, eml index calibrate {name}"
+        "the index has no calibration, so there are no probabilities. Calibrate its model, "
+        f"eml calibrate {shlex.quote(str(index))} --data TABLE --far 0.05, "
+        f"then take that over, eml index calibrate {shlex.quote(str(index))}"
     )
 
 

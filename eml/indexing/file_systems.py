@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shlex
 import re
 import struct
 import sys
@@ -42,7 +43,7 @@ def why_not_writable(folder: Path) -> str | None:
 
 def advice_to_change(address: str) -> str:
     """Return how an index at an address is changed."""
-    return f"copy the folder to a local disk, change it there, and copy it back: eml upload FOLDER --to {address}"
+    return f"copy the folder to a local disk, change it there, and copy it back: eml upload FOLDER --to {shlex.quote(address)}"
 
 
 def file_system(path: Path) -> str | None:

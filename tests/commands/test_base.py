@@ -313,6 +313,7 @@ def test_the_command_line_reads_the_text_of_a_command_as_the_same_config(
         return CommandResult()
 
     recording = replace(terminal, function=record, show=lambda result: None, says_no=lambda config, result: False)
+    recording = replace(recording, has_failures=lambda result: False)
     first, _, second = name.partition(" ")
     module = importlib.import_module(f"eml.cli.display.{first.replace('-', '_')}")
     shown = replace(module.terminal, members={second: recording}) if second else recording

@@ -38,10 +38,10 @@ def show_added(result: AddedImagesResult) -> None:
     if result.rate:
         console.say(f"{result.rate:,.{0 if result.rate >= 10 else 1}f} images a second")
     if not result.calibrated:
-        name = shlex.quote(str(result.index))
         console.say(
             "not calibrated: no probabilities, and no image counts as unknown. Both come with: "
-            f"eml calibrate {name} --data TABLE --far 0.05, then eml index calibrate {name}"
+            f"eml calibrate {shlex.quote(str(result.index))} --data TABLE --far 0.05, "
+            f"then eml index calibrate {shlex.quote(str(result.index))}"
         )
 
 
