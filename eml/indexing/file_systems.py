@@ -2,8 +2,8 @@
 
 import errno
 import os
-import shlex
 import re
+import shlex
 import struct
 import sys
 from pathlib import Path
@@ -43,7 +43,8 @@ def why_not_writable(folder: Path) -> str | None:
 
 def advice_to_change(address: str) -> str:
     """Return how an index at an address is changed."""
-    return f"copy the folder to a local disk, change it there, and copy it back: eml upload FOLDER --to {shlex.quote(address)}"
+    command = f"eml upload FOLDER --to {shlex.quote(address)}"
+    return f"copy the folder to a local disk, change it there, and copy it back: {command}"
 
 
 def file_system(path: Path) -> str | None:
