@@ -31,9 +31,8 @@ def files(tmp_path: Path) -> list[Path]:
 
 
 def test_several_models_are_compared_each_in_a_folder_of_its_own(
-    files: list[Path], tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    files: list[Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "300")
     words = ("evaluate", *files[::-1], "--out", tmp_path / "out", "--save-embeddings")
     assert run(*words) == 0
     shown = capfd.readouterr().out
@@ -116,9 +115,8 @@ def test_a_long_name_is_not_broken_in_a_narrow_terminal(models: list[str]) -> No
 
 
 def test_models_that_the_data_cannot_tell_from_the_best_are_named(
-    models: list[str], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    models: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "300")
     words = ("evaluate", *models[::-1], "--out", "out", "--no-report")
     assert run(*words) == 0
     shown = capfd.readouterr().out

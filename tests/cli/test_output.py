@@ -107,7 +107,7 @@ def test_a_run_that_gives_the_untouched_network_says_so_once_and_shows_no_zeros(
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COLUMNS", "80")
         terminal, grid = Console(force_terminal=True), console._grid(stages.columns, stages.rows)
-        assert console._keep_words_whole(terminal, grid, 80)
+        assert console._keep_words_whole(terminal, grid)
         with terminal.capture() as capture:
             terminal.print(grid)
     assert "-0.1685 to +0.1985" in capture.get()
@@ -118,24 +118,6 @@ def test_the_list_of_margins_fits_on_a_screen_of_80_by_24() -> None:
     assert len(shown) <= 23, "and the prompt"
     assert all(cell_len(row) <= 80 for row in shown)
     assert {row.split()[0] for row in shown[1:]} == set(Margin.members())
-
-
-@pytest.mark.parametrize(("columns", "widest"), [(None, 80), ("100", 100), ("400", 400), ("many", 80)])
-def test_a_table_in_a_pipe_has_80_columns_at_most_or_those_of_columns_and_no_name_is_broken(
-    columns: str | None, widest: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("COLUMNS", raising=False)
-    if columns is not None:
-        monkeypatch.setenv("COLUMNS", columns)
-    text, path = "words " * 18, f"{'folder/' * 9}image.jpg"
-    console.table("", ["label", "text"], [["mug", text.strip()]])
-    table = capsys.readouterr().out
-    assert max(map(cell_len, table.splitlines())) <= widest
-    assert (max(map(cell_len, table.splitlines())) > 100) == (widest > 100), "it is as wide as it needs"
-    console.table("", ["label", "cosine", "image"], [["a label", "0.9999", path]])
-    shown = capsys.readouterr().out
-    assert path in shown
-    assert ("  label   a label\n" in shown) == (widest == 80), "a list of its cells, where there is no room"
 
 
 def test_every_column_of_the_margins_is_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -41,8 +40,7 @@ if TYPE_CHECKING:
 
 
 LONGEST_WORD = 20  # characters; what is longer is a name or a path
-UNLIMITED = 100_000  # columns of text that is piped: nothing is wrapped there
-PIPED_TABLE = 80  # columns of a table that is piped, unless COLUMNS says another number
+UNLIMITED = 100_000  # columns of output that is piped: nothing is wrapped there
 
 
 def console(*, stderr: bool = True) -> Console:
@@ -52,14 +50,6 @@ def console(*, stderr: bool = True) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else UNLIMITED
     return Console(stderr=stderr, markup=False, emoji=False, highlight=False, width=width)
-
-
-def table_columns() -> int:
-    """Return the columns that a table on stdout may have: those of the terminal; of a pipe COLUMNS, or 80."""
-    if sys.stdout.isatty():
-        return console(stderr=False).width
-    columns = os.environ.get("COLUMNS", "")
-    return int(columns) if columns.isdecimal() and int(columns) else PIPED_TABLE
 
 
 def say(text: str, style: str | None = None) -> None:
@@ -138,8 +128,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, 
     """Print a table on stdout; columns of numbers are set to the right, whole numbers get thousands separators.
 
     Where its words do not fit side by side, each row is printed as a list of its cells; only a name or path longer than
-    any word is broken, and in a pipe no name is. plain: no line under the head, no empty lines around, and in a pipe a
-    line for each row, however wide.
+    any word is broken. plain: no line under the head, no empty lines around.
     """
     if _hidden.get():
         return
@@ -148,11 +137,10 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, 
     if title:
         show(title, "bold")  # not the grid's, which would break it where the table is narrower
     terminal, grid = console(stderr=False), _grid(columns, cells, plain=plain)
-    room = UNLIMITED if plain and not terminal.is_terminal else table_columns()
     if (
-        _keep_words_whole(terminal, grid, room)
-        or _keep_words_whole(terminal, grid, room, intervals=False)  # rather than a name
-        or (terminal.is_terminal and _keep_words_whole(terminal, grid, room, LONGEST_WORD))
+        _keep_words_whole(terminal, grid)
+        or _keep_words_whole(terminal, grid, intervals=False)  # rather than a name
+        or _keep_words_whole(terminal, grid, LONGEST_WORD)
     ):
         if terminal.is_terminal:
             terminal.print(grid)
@@ -165,12 +153,9 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, 
         terminal.print(line, soft_wrap=True)
 
 
-def _keep_words_whole(
-    terminal: Console, grid: Table, room: int, longest: int = UNLIMITED, *, intervals: bool = True
-) -> bool:
+def _keep_words_whole(terminal: Console, grid: Table, longest: int = UNLIMITED, *, intervals: bool = True) -> bool:
     """Set the widths of the columns so that no word or interval is broken; return whether there is room for that.
 
-    room: Columns of the whole table.
     longest: of a word that is kept whole; what is longer is a name or a path.
     intervals: Whether they are kept whole too.
 
@@ -188,7 +173,7 @@ def _keep_words_whole(
         (most if column.no_wrap and intervals else min(least, longest), most)
         for column, (least, most) in zip(grid.columns, sizes_of, strict=True)
     ]
-    room -= Measurement.get(terminal, wide, grid).maximum - sum(most for _, most in needs)
+    room = terminal.width - (Measurement.get(terminal, wide, grid).maximum - sum(most for _, most in needs))
     room -= sum(least for least, _ in needs)
     if room < 0:
         return False
@@ -216,7 +201,7 @@ def fits(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> bool:
 
     shown = console(stderr=False)
     wide = shown.options.update(max_width=10_000)
-    return Measurement.get(shown, wide, _grid(columns, [list(row) for row in rows])).maximum <= table_columns()
+    return Measurement.get(shown, wide, _grid(columns, [list(row) for row in rows])).maximum <= shown.width
 
 
 def _grid(columns: Sequence[str], rows: list[list[Any]], *, plain: bool = False) -> Table:
