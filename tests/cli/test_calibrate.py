@@ -226,7 +226,7 @@ def test_nothing_of_the_users_is_replaced(
     assert main([*words, "--plot", str(tmp_path / "mine.png")]) == 2
     assert "mine.png: exists and was not made by eml calibrate" in capsys.readouterr().err
     assert main(["calibrate", "timm:resnet18", "--data", str(photos), "--far", "0.1"]) == 2
-    assert "timm:resnet18: has no checkpoint folder" in capsys.readouterr().err
+    assert "timm:resnet18: has no folder to keep a threshold in" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("one_scoring")

@@ -74,6 +74,7 @@ def test_folds_are_clean_and_plain_ones_are_not(folder: Path, capsys: pytest.Cap
     assert eml(capsys, "audit", folder)["clean"] is False  # only told, without --strict
 
 
+@pytest.mark.wide
 def test_a_split_by_ratio_keeps_classes_with_a_common_image_together(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

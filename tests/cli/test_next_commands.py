@@ -128,7 +128,7 @@ def report_of(photos: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
     return [step["command"] for step in json.loads(capsys.readouterr().out)["suggestions"]]
 
 
-@pytest.mark.parametrize("sizes", [[2] * 10, [8, 8, 8, 2, 2]])
+@pytest.mark.parametrize("sizes", [[2] * 10, pytest.param([8, 8, 8, 2, 2], marks=pytest.mark.wide)])
 def test_the_data_report_recommends_the_same_commands(
     sizes: list[int], pasting: Pasting, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -145,6 +145,7 @@ def test_the_data_report_recommends_the_same_commands(
     assert report_of(photos, capsys) == [folding]
 
 
+@pytest.mark.wide
 def test_after_folds_the_next_command_trains_on_them_whatever_the_config_names(
     pasting: Pasting, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

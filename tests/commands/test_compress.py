@@ -10,6 +10,7 @@ from eml.cli.app import main
 from eml.errors import ConfigError, OutputError
 
 
+@pytest.mark.wide
 def test_a_kept_choice_is_a_checkpoint_that_every_command_obeys(
     pipeline: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -29,7 +29,7 @@ def _aliases() -> str:
 @pytest.mark.parametrize(
     "config",
     [
-        "[" * 3_000,
+        "[" * 1_200,
         _aliases(),
         "data: {table: [5, [folds.csv], {root: x}, null]}",
         'data: {table: "\\0"}',

@@ -228,6 +228,7 @@ def test_the_advice_after_an_image_of_an_edited_scan_table_went_leads_on(
     assert [paste(line) for line in lines] == [(0, "")] * 3
 
 
+@pytest.mark.wide
 def test_a_test_table_of_two_splits_ago_is_refused_and_made_again(
     here: Path, paste: Callable[[str], tuple[int, str]]
 ) -> None:

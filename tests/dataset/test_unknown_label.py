@@ -120,6 +120,7 @@ def test_a_hint_says_the_whole_command() -> None:
     assert unknown_label_hint(with_unknown_label(plain, "")) is None
 
 
+@pytest.mark.wide
 def test_every_step_repeats_the_hint_until_the_label_is_set_or_denied(folder: Path) -> None:
     def hints(step: Callable[..., Any], name: str, **options: Any) -> list[str]:
         lines: list[str] = []

@@ -60,6 +60,7 @@ def test_a_run_and_a_dry_run_report_the_notes_of_the_sampler(config: RunConfig, 
     assert (result.batch_size, result.steps) == (4, 5)
 
 
+@pytest.mark.wide
 def test_an_image_size_that_cuts_pixels_off_is_refused_with_the_nearest_but_not_of_a_run_that_goes_on(
     config: RunConfig,
 ) -> None:

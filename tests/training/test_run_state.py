@@ -86,6 +86,7 @@ def test_changes_that_the_state_does_not_fit_are_refused_at_once(config: RunConf
         assert f"with model.weights: {config.output} it starts from this one's weights" in str(error.value)
 
 
+@pytest.mark.wide
 def test_a_run_whose_table_has_new_classes_names_the_command_that_starts_from_its_weights(
     config: RunConfig, table: Table, tmp_path: Path
 ) -> None:
@@ -203,7 +204,11 @@ def test_a_mixed_run_stopped_and_resumed_equals_an_uninterrupted_one_byte_for_by
 
 
 @pytest.mark.parametrize(
-    "sampler", [pytest.param(PAIRS, id="per_class", marks=pytest.mark.wide), {"type": "balanced", "images": 18}]
+    "sampler",
+    [
+        pytest.param(PAIRS, id="per_class", marks=pytest.mark.wide),
+        pytest.param({"type": "balanced", "images": 18}, marks=pytest.mark.wide),
+    ],
 )
 def test_a_run_stopped_and_resumed_equals_an_uninterrupted_one(
     sampler: dict[str, object], config: RunConfig, table: Table, tmp_path: Path

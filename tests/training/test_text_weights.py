@@ -217,6 +217,7 @@ def test_what_cannot_be_compared_with_texts_is_said_before_the_run(
         on_features(of_texts(config))
 
 
+@pytest.mark.wide
 def test_texts_of_unseen_classes_find_their_images_by_the_words_of_others(tmp_path: Path) -> None:
     """Each word of a class that is held out is in the texts of classes that are trained on."""
     skies = {"blue": (80, 150, 240), "grey": (150, 150, 150), "dark": (20, 20, 30), "orange": (240, 140, 40)}

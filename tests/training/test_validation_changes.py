@@ -46,6 +46,7 @@ def of_classes(table: Table, tmp_path: Path, held_out: str) -> Table:
     return write_table(table.frame.assign(fold=folds), tmp_path / "t.csv", command="test", root=table.root)
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("sizes", ["equal", pytest.param("different", marks=pytest.mark.wide)])
 def test_another_fold_is_not_compared_with_the_one_before(
     sizes: str, config: RunConfig, table: Table, tmp_path: Path

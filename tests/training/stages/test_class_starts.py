@@ -101,7 +101,7 @@ def test_before_a_batch_norm_neck_texts_are_compared_with_means_of_evenly_scaled
     assert fit.correlation == pytest.approx(1, abs=1e-3)
 
 
-@pytest.mark.slow
+@pytest.mark.wide
 @pytest.mark.parametrize(
     ("init", "term"),
     [

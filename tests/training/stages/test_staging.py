@@ -118,6 +118,7 @@ def test_what_the_mirror_image_changes_is_measured_without_the_training_images(
     assert not np.allclose(plain, flipped)
 
 
+@pytest.mark.wide
 def test_every_outcome_that_is_shipped_embeds_as_it_was_measured(staged: RunConfig, open_table: Table) -> None:
     from eml.training.run_folder import RunFolder
     from eml.training.stages.closed_form import choose_closed_form
