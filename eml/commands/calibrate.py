@@ -33,6 +33,7 @@ from eml.commands.options import (
     note_workers,
 )
 from eml.errors import ConfigError
+from eml.storage import is_remote
 
 if TYPE_CHECKING:
     from eml.evaluation.calibration import CalibrationResult
@@ -171,7 +172,7 @@ def calibrate(config: CalibrateConfig, caller: Caller) -> CalibrateResult:
     _refuse_both(config)
     own = {"plot", "from_folds", "plugins", *COLUMN_MAP}
     fields = {name: getattr(config, name) for name in type(config).model_fields if name not in own}
-    is_index = (config.checkpoint / DATABASE).is_file()
+    is_index = not is_remote(config.checkpoint) and (config.checkpoint / DATABASE).is_file()
     named = _model_of_index(config, caller) if is_index else {"checkpoint": str(config.checkpoint)}
     options = CalibrationOptions(**fields | named | {"columns": column_map(config)})
     note_workers(config.workers, caller)

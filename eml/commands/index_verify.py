@@ -59,8 +59,7 @@ def verify_index(config: VerifyIndexConfig, caller: Caller) -> VerifyResult:
     from eml.errors import ConfigError
     from eml.indexing.checks import verify_index as verify
     from eml.indexing.database import NAME, local_index, no_index
-    from eml.indexing.file_systems import advice_to_change
-    from eml.storage.copies import copied_from
+    from eml.storage.copies import advice_to_change, copied_from
 
     folder = local_index(config.index)
     if config.repair and (address := copied_from(folder)):

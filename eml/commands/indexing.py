@@ -31,7 +31,7 @@ def _not_at_address(folder: Path) -> Path:
     from eml.storage.remote_path import is_remote
 
     if is_remote(folder):
-        from eml.indexing.file_systems import advice_to_change
+        from eml.storage.copies import advice_to_change
 
         raise ValueError(f"is at an address, where no index is changed: {advice_to_change(str(folder))}")
     return folder

@@ -48,6 +48,8 @@ from eml.retrieval.verification import (
     calibrate,
     refuse_hopeless,
 )
+from eml.storage import is_url
+from eml.storage.copies import advice_to_change
 from eml.versions import eml_version
 
 
@@ -218,12 +220,15 @@ def checkpoint_to_calibrate(name: str, *, overwrite: bool = False) -> Path:
     """Return the checkpoint folder, into which calibration.json may be written, or the file of eml export.
 
     Raises:
-        ConfigError: It is timm:NAME or hf-hub:OWNER/NAME.
+        ConfigError: It is timm:NAME or hf-hub:OWNER/NAME, or at an address.
         CheckpointError: There is no checkpoint.
         OutputError: calibration.json exists and eml did not write it, or nothing can be written.
     """
     if is_backbone(name) or name.startswith(HUB):
         problem = f"{name}: has no folder to keep a threshold in; give a run, a checkpoint folder or an index of it"
+        raise ConfigError(problem, code="no-checkpoint", parameter="checkpoint")
+    if is_url(name):
+        problem = f"{name}: is at an address, where no threshold is kept; {advice_to_change(name)}"
         raise ConfigError(problem, code="no-checkpoint", parameter="checkpoint")
     if is_exported(name):
         if reason := unwritable(Path(name).parent):

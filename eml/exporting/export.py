@@ -23,6 +23,7 @@ from eml.exporting.texts.export import export_texts, stale_text_files, text_file
 from eml.exporting.triton import refuse_repository, repository_place, write_repository
 from eml.files import not_writable, temporary_path, unwritable, whole_files, whole_folder
 from eml.images.image_size import Size
+from eml.inference.any_model import fetched_model
 from eml.inference.exported.facts import ExportFacts, ExportPrecision, InputKind
 from eml.inference.exported.names import proof_files
 from eml.inference.exported.text_facts import TextFacts, text_path
@@ -34,6 +35,7 @@ from eml.models.config import Tta
 from eml.models.hub_folder import WEIGHTS, is_hub_folder, read_hub_facts
 from eml.models.pointers import FAILED
 from eml.progress import Progress, Report, no_progress
+from eml.storage import is_url
 from eml.versions import eml_version
 
 
@@ -131,9 +133,10 @@ def export_model(
     _refuse_triton(options, form)
     _refuse_unproved_int8(options)
     _refuse_existing(options, form)
-    model = load(
-        options.checkpoint, weights=options.weights, image_size=options.image_size, tta=options.tta, device="cpu"
-    )
+    checkpoint = options.checkpoint
+    if is_url(checkpoint):
+        checkpoint = str(fetched_model(checkpoint))
+    model = load(checkpoint, weights=options.weights, image_size=options.image_size, tta=options.tta, device="cpu")
     if model.embedder.text is not None and form.has_texts_beside:
         _refuse_existing_texts(options)
     for note in model.notes:
@@ -141,10 +144,10 @@ def export_model(
     images = None
     if options.prove_images:
         images = find_images(
-            model, options.checkpoint, options.prove_on, count=options.prove_images, report=report, progress=progress
+            model, checkpoint, options.prove_on, count=options.prove_images, report=report, progress=progress
         )
     if options.precision == "int8" and images is not None:
-        read = partial(load_images, model, options.checkpoint, options.calibrate_on, images)
+        read = partial(load_images, model, checkpoint, options.calibrate_on, images)
         settings = replace(settings, quantization_images=partial(read, report=report, progress=progress), limits=limits)
     with _beside(options.out) as folder:
         path = folder / options.out.name

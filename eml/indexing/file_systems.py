@@ -3,14 +3,13 @@
 import errno
 import os
 import re
-import shlex
 import struct
 import sys
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 from eml.files import real_path
-from eml.storage.copies import copied_from
+from eml.storage.copies import advice_to_change, copied_from
 
 NETWORK = {
     *("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ncpfs", "davfs", "fuse.davfs2", "ceph", "fuse.ceph"),
@@ -39,12 +38,6 @@ def why_not_writable(folder: Path) -> str | None:
             return None if locks_work(Path(file.name)) else "locks of files do not work on its file system"
     except OSError as error:
         return error.strerror or str(error)
-
-
-def advice_to_change(address: str) -> str:
-    """Return how an index at an address is changed."""
-    command = f"eml upload FOLDER --to {shlex.quote(address)}"
-    return f"copy the folder to a local disk, change it there, and copy it back: {command}"
 
 
 def file_system(path: Path) -> str | None:

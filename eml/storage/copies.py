@@ -1,6 +1,7 @@
 """Folders of few files at an address, such as an index or a checkpoint: fetched whole, checked, and opened here."""
 
 import os
+import shlex
 from pathlib import Path
 
 from eml.errors import DataError
@@ -44,3 +45,9 @@ def copied_from(folder: Path) -> str | None:
         return (folder.absolute().parent / SOURCE).read_text(encoding="utf-8")
     except (OSError, ValueError):
         return None
+
+
+def advice_to_change(address: str) -> str:
+    """Return how what eml wrote at an address is changed, such as an index."""
+    command = f"eml upload FOLDER --to {shlex.quote(address)}"
+    return f"copy the folder to a local disk, change it there, and copy it back: {command}"

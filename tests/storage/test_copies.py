@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.numpy import load_file
 
 import eml
 from eml.errors import ConfigError, DataError, OutputError
@@ -113,3 +114,8 @@ def test_evaluate_takes_a_checkpoint_and_a_table_at_an_address(
     assert far.results[0].model == "memory://shop/model"
     with pytest.raises(ConfigError, match="memory://shop/model has no run folder to write into; give a folder"):
         eml.evaluate("memory://shop/model", **options)
+    eml.export("memory://shop/model", tmp_path / "far.safetensors", prove_images=0)
+    eml.export(folder / "shop.index/model", tmp_path / "near.safetensors", prove_images=0)
+    assert load_file(tmp_path / "far.safetensors").keys() == load_file(tmp_path / "near.safetensors").keys()
+    with pytest.raises(ConfigError, match="is at an address, where no threshold is kept; copy the folder to a local"):
+        eml.calibrate("memory://shop/model", data=local_table, far=0.1)
