@@ -68,8 +68,8 @@ def test_the_services_of_compose_know_what_they_name() -> None:
     assert f"/run/secrets/{services['eml']['secrets'][0]}" == str(config.keys)
 
 
-def names_of_figures() -> set[str]:
-    """Return the names of all figures of a server, those with labels that have no value yet included."""
+def exposition() -> bytes:
+    """Return the figures of a server as it gives them, those with labels that have no value yet included."""
     pytest.importorskip("prometheus_client")
     from eml.serving.answers import EngineFacts
     from eml.serving.metrics import ServingMetrics
@@ -78,7 +78,12 @@ def names_of_figures() -> set[str]:
     metrics = ServingMetrics(facts, lambda: 0)
     metrics.answered("search", 0.1)
     metrics.request("/v1/search", 200, 0.1)
-    text = metrics.exposition()[0].decode()
+    return metrics.exposition()[0]
+
+
+def names_of_figures() -> set[str]:
+    """Return the names of all figures of a server."""
+    text = exposition().decode()
     return set(re.findall(r"^(\w+)", text, re.MULTILINE))
 
 
@@ -94,6 +99,85 @@ def test_prometheus_asks_for_figures_that_there_are() -> None:
     assert used <= names_of_figures()
     for rule in rules:
         assert set(re.findall(r'kind=~"([^"]*)"', rule["expr"])) <= {"embeddings|search|classify"}
+
+
+ALERTS: dict[str, tuple[str, dict[str, str], dict[str, str]]] = {
+    "EmlDoesNotAnswer": ("10m", {'up{job="eml"}': "0x60"}, {'up{job="eml"}': "1 0 1x58"}),
+    "EmlRefusesForWantOfRoom": (
+        "20m",
+        {
+            'eml_serve_refused_requests_total{reason="queue-full"}': "0+20x60",
+            'eml_serve_refused_requests_total{reason="deadline"}': "0+20x60",
+        },
+        {
+            'eml_serve_refused_requests_total{reason="queue-full"}': "0+10x60",
+            'eml_serve_refused_requests_total{reason="wrong-key"}': "0+900x60",
+        },
+    ),
+    "EmlIsSlow": (
+        "30m",
+        {
+            'eml_serve_request_duration_seconds_bucket{kind="search",le="1.0"}': "0+90x60",
+            'eml_serve_request_duration_seconds_bucket{kind="search",le="5.0"}': "0+100x60",
+            'eml_serve_request_duration_seconds_bucket{kind="search",le="+Inf"}': "0+100x60",
+        },
+        {
+            'eml_serve_request_duration_seconds_bucket{kind="search",le="1.0"}': "0+100x60",
+            'eml_serve_request_duration_seconds_bucket{kind="search",le="+Inf"}': "0+100x60",
+            'eml_serve_request_duration_seconds_bucket{kind="index_add",le="1.0"}': "0x60",
+            'eml_serve_request_duration_seconds_bucket{kind="index_add",le="+Inf"}': "0+100x60",
+        },
+    ),
+    "EmlFails": (
+        "20m",
+        {'eml_serve_requests_total{kind="search",status="500"}': "0+4x60"},
+        {
+            'eml_serve_requests_total{kind="search",status="500"}': "0+1x60",
+            'eml_serve_requests_total{kind="search",status="404"}': "0+100x60",
+        },
+    ),
+    "EmlKnowsFewerImages": (
+        "3h",
+        {"eml_serve_unknown_images_total": "0+6x240", "eml_serve_classified_images_total": "0+10x240"},
+        {"eml_serve_unknown_images_total": "0x240", "eml_serve_classified_images_total": "0x240"},
+    ),
+}
+"""Alert → when to look, figures by the minute with which it comes, and those with which it does not."""
+
+
+@pytest.mark.wide
+@pytest.mark.skipif(not shutil.which("promtool"), reason="no promtool is installed")
+def test_each_alert_comes_when_it_should_and_not_otherwise(tmp_path: Path) -> None:
+    rules = {
+        rule["alert"]: rule
+        for rule in yaml.safe_load((SERVE / "alerts.yml").read_text(encoding="utf-8"))["groups"][0]["rules"]
+    }
+    assert set(rules) == set(ALERTS)
+    cases = []
+    for name, (time, bad, good) in ALERTS.items():
+        labels = {"job": "eml"} if name == "EmlDoesNotAnswer" else {}
+        found = {"exp_labels": labels, "exp_annotations": rules[name]["annotations"]}
+        for figures, alerts in ((bad, [found]), (good, [])):
+            series = [{"series": series, "values": values} for series, values in figures.items()]
+            check = {"eval_time": time, "alertname": name, "exp_alerts": alerts}
+            cases.append({"interval": "1m", "input_series": series, "alert_rule_test": [check]})
+    file = tmp_path / "alerts_test.yml"
+    file.write_text(yaml.safe_dump({"rule_files": [str(SERVE / "alerts.yml")], "tests": cases}), encoding="utf-8")
+    tested = subprocess.run(["promtool", "test", "rules", file], capture_output=True, text=True)
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+
+
+@pytest.mark.wide
+@pytest.mark.skipif(not shutil.which("promtool"), reason="no promtool is installed")
+def test_prometheus_understands_its_files_and_the_figures() -> None:
+    checks: list[tuple[list[str], bytes | None]] = [
+        (["config", "--syntax-only", str(SERVE / "prometheus.yml")], None),
+        (["rules", str(SERVE / "alerts.yml")], None),
+        (["metrics"], exposition()),
+    ]
+    for words, text in checks:
+        checked = subprocess.run(["promtool", "check", *words], input=text, capture_output=True)
+        assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 def test_the_unit_starts_the_command_without_rights() -> None:

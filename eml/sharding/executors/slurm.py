@@ -61,6 +61,9 @@ class Slurm(Executor):
             return SubmittedShards(tuple(texts), (), submitting)
         jobs = _submitted(folder / SUBMIT, submitting)
         caller.note(f"submitted {batch.count:,} tasks as job {jobs[0]}, and job {jobs[1]}, which merges them")
+        checking = shlex.join(["eml", "merge-shards", str(batch.target)])
+        caller.note(f"if a task fails, nothing is merged: its log is in {folder}, and {checking} says what is missing")
+        caller.note(f"what is done is not done again by: {submitting}")
         return SubmittedShards(tuple(texts), jobs, shlex.join(["squeue", "--jobs", ",".join(jobs)]))
 
     def _scripts(self, batch: ShardBatch, folder: Path) -> dict[str, str]:
@@ -104,10 +107,14 @@ class Slurm(Executor):
 
 
 def _submitting(folder: Path) -> str:
-    """Return the script that submits both jobs. The logs are written into the folder of the scripts."""
+    """Return the script that submits both jobs. The logs are written into the folder of the scripts.
+
+    Where a task failed, Slurm takes the merging job out of the queue, in which it would stay for ever.
+    """
     sbatch = ["sbatch", "--parsable", f"--chdir={folder}"]
     array = shlex.join([*sbatch, "--output=%A_%a.log", ARRAY])
-    merge = " ".join([shlex.join([*sbatch, "--output=%A.log"]), "--dependency=afterok:$array", MERGE])
+    merging = shlex.join([*sbatch, "--output=%A.log", "--kill-on-invalid-dep=yes"])
+    merge = f"{merging} --dependency=afterok:$array {MERGE}"
     lines = [
         "#!/bin/bash",
         MARK,

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -96,7 +97,7 @@ def test_scripts_are_written_with_their_options_and_not_over_the_users_files(pho
     words = f"exec {sys.executable} -P -m eml scan {photos} --out {table} --overwrite --shards 7 --shard"
     assert array.splitlines()[-2:] == ["module load cuda", f'{words} "$SLURM_ARRAY_TASK_ID"']
     assert merge.endswith(f"merge-shards {table} --remove --overwrite\n")
-    assert "--dependency=afterok:$array" in submit
+    assert "--kill-on-invalid-dep=yes --dependency=afterok:$array merge.sh" in submit
     assert result.next_command == f"bash {tmp_path}/t.csv.slurm/submit.sh"
     eml.scan(photos, out=table, shards=2, executor="slurm")  # eml's own are written anew
     (tmp_path / "t.csv.slurm" / "merge.sh").write_text("precious")
@@ -135,4 +136,43 @@ def test_the_array_and_the_merging_job_leave_the_bytes_of_a_scan(
     logs = {path.name: path.read_text() for path in (tmp_path / "t.csv.slurm").glob("*.log")}
     assert {(sbatch / job).read_text() for job in result.jobs} == {"ok"}, logs
     assert sorted(logs) == ["100_0.log", "100_1.log", "100_2.log", "101.log"]
+    assert_same(whole, table)
+
+
+def has_slurm() -> bool:
+    """Return whether jobs can be submitted here and some machine is up to do them."""
+    if shutil.which("sbatch") is None:
+        return False
+    shown = subprocess.run(["sinfo", "--noheader", "--states=idle,mixed,allocated"], capture_output=True, check=False)
+    return shown.returncode == 0 and bool(shown.stdout.strip())
+
+
+def wait_for(job: str, folder: Path) -> None:
+    """Return when a job has ended or has left the queue."""
+    waiting = ["sbatch", "--wait", f"--dependency=afterany:{job}", f"--output={folder}/wait.log", "--wrap", "true"]
+    subprocess.run(waiting, capture_output=True, check=True, timeout=300)
+
+
+@pytest.mark.wide
+def test_slurm_itself_leaves_the_bytes_of_a_scan_also_after_a_task_was_killed(
+    many: Path, whole: Path, tmp_path: Path
+) -> None:
+    if not has_slurm():
+        pytest.skip("no Slurm with a machine that is up")
+    table, gate = tmp_path / "t.csv", tmp_path / "gate"
+    killed = f'[ "${{SLURM_ARRAY_TASK_ID:-}}" != 1 ] || [ -e {gate} ] || kill -KILL $$'
+    options = ["submit=true", "line=export COLUMNS=80", f"line={killed}"]
+    result = eml.scan(many, out=table, shards=3, executor="slurm", executor_options=options)
+    assert isinstance(result, SubmittedResult)
+    wait_for(result.jobs[1], tmp_path)
+    assert not table.exists()
+    assert len(list((tmp_path / ".t.csv.eml-shards").glob("*.result"))) == 2
+    with pytest.raises(DataError, match=r"shard 1 of 3 is missing"):
+        eml.merge_shards(table)
+    gate.touch()
+    queue = subprocess.run(["squeue", "--noheader", "--format=%i"], capture_output=True, text=True, check=True)
+    assert result.jobs[1] not in queue.stdout.split(), "the merging job waits for ever"
+    submit = tmp_path / "t.csv.slurm" / "submit.sh"
+    jobs = subprocess.run(["bash", submit], capture_output=True, text=True, check=True).stdout.split()
+    wait_for(jobs[1], tmp_path)
     assert_same(whole, table)
