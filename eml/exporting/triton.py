@@ -20,6 +20,8 @@ MOST_IMAGES = 64
 """Images that Triton may give to the network at once."""
 DELAY = 2000
 """Microseconds that Triton waits for more images; a network of this size takes longer for one."""
+DYNAMIC = "DynamicQuantizeLinear"
+"""The node of ONNX by which integers get their step from all that a tensor holds, so from all images of a batch."""
 
 
 def repository_place(out: Path) -> Path:
@@ -57,21 +59,27 @@ def write_repository(files: Sequence[Path], folder: Path) -> None:
 
 
 def model_config(file: Path, name: str) -> str:
-    """Return the text of `config.pbtxt` for an ONNX file whose inputs and outputs begin with the batch."""
+    """Return the text of `config.pbtxt` for an ONNX file whose inputs and outputs begin with the batch.
+
+    A file that takes the steps of its integers from the whole batch gets one image at a time: its embeddings would
+    depend on what other clients ask.
+    """
     import onnx
 
     graph = onnx.load(file).graph
     weights = {tensor.name for tensor in graph.initializer}
     inputs = ",\n".join(_tensor(value) for value in graph.input if value.name not in weights)
     outputs = ",\n".join(_tensor(value) for value in graph.output)
+    is_alone = any(node.op_type == DYNAMIC for node in graph.node)
+    batching = "" if is_alone else f"dynamic_batching {{\n  max_queue_delay_microseconds: {DELAY}\n}}\n"
     return "\n".join(
         [
             f'name: "{name}"',
             'backend: "onnxruntime"',
-            f"max_batch_size: {MOST_IMAGES}",
+            f"max_batch_size: {1 if is_alone else MOST_IMAGES}",
             f"input [\n{inputs}\n]",
             f"output [\n{outputs}\n]",
-            f"dynamic_batching {{\n  max_queue_delay_microseconds: {DELAY}\n}}\n",
+            batching,
         ]
     )
 

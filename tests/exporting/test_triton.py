@@ -72,6 +72,16 @@ def test_a_config_says_what_the_graph_takes_and_gives(tmp_path: Path) -> None:
     assert (text.name, TYPES[text.data_type], list(text.dims)) == ("tokens", "INT64", [-1])
 
 
+def test_a_file_whose_integers_depend_on_the_batch_gets_one_image_at_a_time(tmp_path: Path) -> None:
+    file = write_graph(tmp_path / "a.onnx", "image", onnx.TensorProto.FLOAT, ["batch", 7])
+    assert read_config(model_config(file, "a")).HasField("dynamic_batching")
+    model = onnx.load(file)
+    model.graph.node.append(onnx.helper.make_node("DynamicQuantizeLinear", ["image"], ["a", "b", "c"]))
+    onnx.save(model, file)
+    config = read_config(model_config(file, "a"))
+    assert (config.max_batch_size, config.HasField("dynamic_batching")) == (1, False)
+
+
 def test_a_repository_has_a_folder_with_a_version_for_each_file(tmp_path: Path) -> None:
     image = write_graph(tmp_path / "shoes v2.onnx", "image", onnx.TensorProto.FLOAT, ["batch", 3, 12, 8])
     text = write_graph(tmp_path / "shoes v2.text.onnx", "tokens", onnx.TensorProto.INT64, ["batch", 77])
