@@ -37,6 +37,12 @@ NO_PATH = "no path of a file: it has a character that file systems do not take, 
 LONGEST_NAME, LONGEST_PATH = 255, 4095  # bytes of a name and of a path on the usual file systems
 
 
+def as_argument(path: Path) -> str:
+    """Return a path as a word of a command line that is not taken for an option: ./-photos for -photos."""
+    text = str(path)
+    return f"./{text}" if text.startswith("-") and text != "-" else text
+
+
 def is_path(text: str) -> bool:
     """Return whether text can name a file: no NUL or lone surrogate, at most 255 bytes a name and 4,095 in all."""
     try:

@@ -21,6 +21,7 @@ from pydantic.fields import FieldInfo
 
 from eml.commands.with_plugins import given_plugins
 from eml.errors import ConfigError, Problem
+from eml.files import as_argument
 from eml.images.image_size import ImageSize, size_word
 from eml.imported import is_imported
 from eml.progress import Progress, Report, no_progress
@@ -379,7 +380,7 @@ def command_text(name: str, config: CommandConfig, arguments: Sequence[str] = ()
     for key, field in type(config).model_fields.items():
         value = getattr(config, key)
         if key in arguments:
-            words += _words(value)
+            words += _argument_words(value)
         elif value != field.get_default(call_default_factory=True):
             word = size_word(value) if value is not None and is_size(field.annotation) else value
             options += _option_words(option_name(key, field), word)
@@ -389,6 +390,11 @@ def command_text(name: str, config: CommandConfig, arguments: Sequence[str] = ()
 def is_size(annotation: Any) -> bool:
     """Return whether a field is the size of images, which is one text on the command line: 160 or 256x128."""
     return any(branch == ImageSize for branch in get_args(annotation))
+
+
+def _argument_words(value: Any) -> list[str]:
+    items = value if isinstance(value, tuple) else (value,)
+    return [word for item in items for word in ([as_argument(item)] if isinstance(item, Path) else _words(item))]
 
 
 def _words(value: Any) -> list[str]:

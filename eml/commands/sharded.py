@@ -247,4 +247,6 @@ def merge_command(target: Path) -> str:
     """Return the command that merges the shards of a target."""
     import shlex
 
-    return shlex.join(["eml", "merge-shards", str(target)])
+    from eml.files import as_argument
+
+    return shlex.join(["eml", "merge-shards", as_argument(target)])

@@ -190,9 +190,9 @@ def test_the_command_is_written_as_it_would_be_typed() -> None:
 CONFIGS: dict[str, list[dict[str, Any]]] = {
     "scan": [
         {"dataset": "my photos", "hashes": False, "workers": 2, "out": "x", "report": True, "reread": True},
-        {"dataset": "x", "shards": 16, "shard": 3},
+        {"dataset": "-x", "out": "-t", "shards": 16, "shard": 3},
     ],
-    "merge-shards": [{"outs": ["a", "b c"], "remove": True}],
+    "merge-shards": [{"outs": ["a", "-b c"], "remove": True}],
     "pack": [
         {"dataset": "my photos", "out": "packed", "format": "tar", "shard_size": "1GiB", "leave_out": True},
         {"dataset": "x.csv", "out": "o", "root": "r", "class_level": "last", "overwrite": True},

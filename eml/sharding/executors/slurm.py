@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from eml.errors import ConfigError, DataError, OutputError
-from eml.files import not_writable, whole_files
+from eml.files import as_argument, not_writable, whole_files
 from eml.sharding.executors.base import Executor, ShardBatch, SubmittedShards
 from eml.sharding.jobs import ShardCaller
 
@@ -54,6 +54,9 @@ class Slurm(Executor):
             text += f"{SUBMIT} where it is"
             raise ConfigError(text, code="no-cluster", parameter="executor_options")
         folder = batch.target.absolute().with_name(f"{batch.target.name}.slurm")
+        if "\\" in str(folder):
+            text = f"{folder}: Slurm writes no logs into a folder with a backslash in its path; give another `out`"
+            raise ConfigError(text, code="invalid-value", parameter="out")
         texts = {folder / name: text for name, text in self._scripts(batch, folder).items()}
         _write(texts)
         submitting = shlex.join(["bash", str(folder / SUBMIT)])
@@ -61,7 +64,7 @@ class Slurm(Executor):
             return SubmittedShards(tuple(texts), (), submitting)
         jobs = _submitted(folder / SUBMIT, submitting)
         caller.note(f"submitted {batch.count:,} tasks as job {jobs[0]}, and job {jobs[1]}, which merges them")
-        checking = shlex.join(["eml", "merge-shards", str(batch.target)])
+        checking = shlex.join(["eml", "merge-shards", as_argument(batch.target)])
         caller.note(f"if a task fails, nothing is merged: its log is in {folder}, and {checking} says what is missing")
         caller.note(f"what is done is not done again by: {submitting}")
         return SubmittedShards(tuple(texts), jobs, shlex.join(["squeue", "--jobs", ",".join(jobs)]))
@@ -73,7 +76,7 @@ class Slurm(Executor):
         words = shlex.split(batch.line)
         assert words[0] == "eml", batch.line
         shard = f'{shlex.join([*eml, *words[1:], "--shards", str(batch.count), "--shard"])} "$SLURM_ARRAY_TASK_ID"'
-        merging = [*eml, "merge-shards", str(batch.target), "--remove"]
+        merging = [*eml, "merge-shards", as_argument(batch.target), "--remove"]
         merging += ["--overwrite"] if getattr(batch.config, "overwrite", False) else []
         throttle = f"%{self.at_once}" if self.at_once else ""
         array = [f"--job-name=eml-{batch.command}", f"--array=0-{batch.count - 1}{throttle}", *self._resources()]
@@ -109,11 +112,12 @@ class Slurm(Executor):
 def _submitting(folder: Path) -> str:
     """Return the script that submits both jobs. The logs are written into the folder of the scripts.
 
+    Slurm replaces patterns such as %A in the whole path of a log, also in a relative one's folder; %% is a percent.
     Where a task failed, Slurm takes the merging job out of the queue, in which it would stay for ever.
     """
-    sbatch = ["sbatch", "--parsable", f"--chdir={folder}"]
-    array = shlex.join([*sbatch, "--output=%A_%a.log", ARRAY])
-    merging = shlex.join([*sbatch, "--output=%A.log", "--kill-on-invalid-dep=yes"])
+    sbatch, logs = ["sbatch", "--parsable", f"--chdir={folder}"], str(folder).replace("%", "%%")
+    array = shlex.join([*sbatch, f"--output={logs}/%A_%a.log", ARRAY])
+    merging = shlex.join([*sbatch, f"--output={logs}/%A.log", "--kill-on-invalid-dep=yes"])
     merge = f"{merging} --dependency=afterok:$array {MERGE}"
     lines = [
         "#!/bin/bash",

@@ -14,7 +14,7 @@ from eml.commands.sharded import SubmittedResult
 from eml.errors import ConfigError, DataError, OutputError
 from tests.sharding.executors.conftest import assert_same
 
-HOSTILE = 'it\'s $(touch owned) `id` "x"; %A\\ -n\t\nü'
+HOSTILE = 'it\'s $(touch owned) `id` "x"; %A %% -n\t\nü'
 SBATCH = """#!{python}
 import os, re, subprocess, sys
 from pathlib import Path
@@ -28,7 +28,9 @@ if "dependency" in options:
     failed = (Path({state!r}) / options["dependency"].removeprefix("afterok:")).read_text() != "ok"
 for task in range(int(found[1]) + 1 if found else 1):
     if not failed:
-        log = open(options["output"].replace("%A", str(number)).replace("%a", str(task)), "wb")
+        patterns = {{"%%": "%", "%A": str(number), "%a": str(task)}}
+        name = re.sub("%[%Aa]", lambda found: patterns[found[0]], options["output"])
+        log = open(name, "wb")
         own = os.environ | {{"SLURM_ARRAY_TASK_ID": str(task)}}
         failed |= subprocess.run(["bash", sys.argv[-1]], env=own, stdout=log, stderr=log).returncode != 0
 (Path({state!r}) / str(number)).write_text("failed" if failed else "ok")
@@ -75,9 +77,11 @@ def test_the_words_of_the_scripts_are_those_of_the_command_whatever_the_paths_ar
     assert result.next_command == "squeue --jobs 100,101"
     calls = [json.loads(line) for line in told_words.read_text().splitlines()]
     common = ["-P", "-m", "eml"]
-    scan = [str(here), *common, "scan", "-images", "--out", f"{HOSTILE}.csv", "--shards", "2", "--shard"]
+    scan = [str(here), *common, "scan", "./-images", "--out", f"{HOSTILE}.csv", "--shards", "2", "--shard"]
     assert calls == [[*scan, "0"], [*scan, "1"], [str(here), *common, "merge-shards", f"{HOSTILE}.csv", "--remove"]]
     assert sorted(path.name for path in here.iterdir()) == ["-images", f"{HOSTILE}.csv.slurm"]
+    logs = sorted(path.name for path in (here / f"{HOSTILE}.csv.slurm").glob("*.log"))
+    assert logs == ["100_0.log", "100_1.log", "101.log"]
     assert not list(here.rglob("owned"))
 
 
@@ -114,6 +118,8 @@ def test_what_cannot_be_submitted_is_told(
 
     with pytest.raises(ConfigError, match="needs `shards`"):
         scan()
+    with pytest.raises(ConfigError, match="a backslash in its path"):
+        eml.scan(photos, out=tmp_path / "a\\b" / "t.csv", executor="slurm", shards=2)
     (tmp_path / "bin" / "sbatch").write_text("#!/bin/sh\necho 'sbatch: error: invalid partition' >&2\nexit 1\n")
     with pytest.raises(
         DataError, match=r"sbatch refused the jobs: sbatch: error: invalid partition\. The scripts are in"
