@@ -53,6 +53,7 @@ REASONS = (
     "too-many-connections",
     "too-many-headers",
     "too-many-requests",
+    "too-many-values",
     "too-many-wrong-keys",
     "too-slow",
     "unknown-image",

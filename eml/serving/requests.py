@@ -36,6 +36,8 @@ IMAGE_PARTS = ("images", "image", "file", "files")
 _DATA_URI = re.compile(r"data:[^,;]*(?:;[^,;]*)*?;base64,", re.ASCII | re.IGNORECASE)
 _ADDRESS = re.compile(r"https?://", re.IGNORECASE)
 _LONGEST_NAME = 200
+SIGNS, SIGNS_PER_ITEM = 10_000, 2_000
+"""Commas and opening brackets of a JSON body, and of each item that a request may have: its text may hold some."""
 MOST_PROBLEMS = 10
 """Problems that an answer names."""
 
@@ -111,10 +113,11 @@ async def parse_request(
 
     Raises:
         ConfigError: A field is wrong, or the body is no JSON or form.
-        BodyError: The type of the body is unknown.
+        BodyError: The type of the body is unknown, or its JSON has too many values.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json" or (kind.endswith("+json") and not kind.startswith("image/")):
+        check_signs(body, limits)
         return ParsedRequest(validated(fields, body), [])
     if kind == "multipart/form-data":
         values, images = await _form(request, body, limits)
@@ -127,6 +130,22 @@ async def parse_request(
         "named images, or one image as it is with Content-Type image/jpeg or application/octet-stream"
     )
     raise BodyError(text, "unsupported-format", 415)
+
+
+def check_signs(body: bytes, limits: ServingLimits) -> None:
+    """Raise BodyError for a JSON body of so many values that nothing else would run while they are parsed.
+
+    Commas and opening brackets are counted, also those within texts, which takes milliseconds: there are no more values
+    than these. The base64 of an image has none of them.
+
+    Args:
+        body: The body.
+        limits: Of items.
+    """
+    most = SIGNS + SIGNS_PER_ITEM * limits.items
+    if sum(map(body.count, (b",", b"[", b"{"))) > most:
+        text = f"the JSON has more than {most:,} commas and opening brackets; send less in a request"
+        raise BodyError(text, "too-many-values", 413)
 
 
 def validated(fields: type[Fields], values: bytes | dict[str, Any]) -> Fields:
