@@ -1,12 +1,28 @@
-"""The help of one command: arguments and values named alike, in capitals, whichever version of Typer is there."""
+"""The help of one command and its usage errors: alike whichever version of Typer is there."""
 
+import re
 from typing import Any
 
 from typer.core import TyperCommand
 
+_KINDS = {
+    "Input should be a valid integer": "a whole number is wanted",
+    "Input should be a valid number": "a number is wanted",
+}
+_CHOICE = re.compile(r"'(.*)' is not one of (.*)", re.DOTALL)
+
 
 class PlainCommand(TyperCommand):
-    """A command whose help has no braces and types."""
+    """A command whose help has no braces and types, and whose errors of choices name the nearest."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the options; an error says no more of how it came about than its user can use."""
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:
+            if isinstance(message := getattr(error, "message", None), str):
+                error.message = _plain_message(message)  # type: ignore[attr-defined] - of a usage error
+            raise
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Return `[OPTIONS] DATASET [COLUMN]`."""
@@ -28,6 +44,19 @@ class PlainCommand(TyperCommand):
             if records[kind]:
                 with formatter.section(title):
                     formatter.write_dl(records[kind])
+
+
+def _plain_message(message: str) -> str:
+    """Return an error's text without pydantic's name for it, and for a choice with the nearest one."""
+    message = message.removeprefix("Value error, ")
+    for start, text in _KINDS.items():
+        if message.startswith(start):
+            return text
+    if (match := _CHOICE.match(message)) is None:
+        return message
+    from eml.config.text import did_you_mean
+
+    return match[0].rstrip(".") + did_you_mean(match[1], re.findall(r"'([^']*)'", match[2]))
 
 
 def _repeated_name(argument: Any) -> str:

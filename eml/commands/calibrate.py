@@ -32,7 +32,7 @@ from eml.commands.options import (
     column_map_words,
     note_workers,
 )
-from eml.errors import ConfigError
+from eml.errors import ConfigError, DataError
 from eml.storage import is_remote
 
 if TYPE_CHECKING:
@@ -172,6 +172,8 @@ def calibrate(config: CalibrateConfig, caller: Caller) -> CalibrateResult:
     _refuse_both(config)
     own = {"plot", "from_folds", "plugins", *COLUMN_MAP}
     fields = {name: getattr(config, name) for name in type(config).model_fields if name not in own}
+    if config.data is not None and not config.data.exists():  # before the model of an index is put inside it
+        raise DataError(f"{config.data}: no such file or folder", code="missing-file", parameter="data")
     is_index = not is_remote(config.checkpoint) and (config.checkpoint / DATABASE).is_file()
     named = _model_of_index(config, caller) if is_index else {"checkpoint": str(config.checkpoint)}
     options = CalibrationOptions(**fields | named | {"columns": column_map(config)})

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from eml.commands.base import (
     Caller,
+    Cell,
     CommandResult,
     PathField,
     PathText,
@@ -175,8 +176,9 @@ class EmbedResult(CommandResult):
     def summary_table(self) -> SummaryTable:
         """Return one row of counts."""
         rate = None if self.rate is None else f"{self.rate:,.0f}" if self.rate >= 10 else f"{self.rate:.1f}"
-        columns = ["images", "computed now", "before", "unreadable", "numbers each", "images/s"]
-        return columns, [[self.images, self.computed, self.reused, len(self.errors), self.size, rate]]
+        columns = ["images", "computed now", "before", "unreadable", "numbers each"]
+        row: list[Cell] = [self.images, self.computed, self.reused, len(self.errors), self.size]
+        return ([*columns, "images/s"], [[*row, rate]]) if rate else (columns, [row])
 
     def to_dict(self) -> dict[str, Any]:
         """Return the counts, the reasons of the errors, and the model's fingerprint."""

@@ -139,7 +139,7 @@ def run_shard(name: str, config: CommandConfig, caller: Caller) -> ShardResult:
         done=done.done,
         caution=done.caution,
         written=() if done.was_done else done.written,
-        later_commands=(merge_command(done.target),),
+        next_command=merge_command(done.target) if done.done == shard.count else None,
     )
 
 
@@ -205,6 +205,7 @@ def run_executor(name: str, config: CommandConfig, caller: Caller) -> CommandRes
         Path.cwd(),
         paths_of(plain),
         on_gpu=getattr(config, "device", "cpu") != "cpu",
+        most=work.most_shards(),
     )
     del work
     shards = executor.run(batch, caller)

@@ -73,8 +73,8 @@ def empty_shards_line(blocks: Sequence[RowBlock], count: int) -> str | None:
         return None
     images, kind = sum(len(block.rows) for block in blocks), "block" if len(blocks) == 1 else "blocks"
     text = f"the {images:,} images are cut into {len(blocks):,} {kind} of at most {BLOCK_ROWS}, by a digest of their "
-    text += f"names, and one shard embeds a whole block: {count - used:,} of {count:,} shards are empty. More shards "
-    return f"{text}than blocks always leave some empty"
+    text += f"names, and one shard embeds a whole block: {count - used:,} of {count:,} shards are empty"
+    return f"{text}. More shards than blocks always leave some empty" if count > len(blocks) else text
 
 
 def blocks_of(shard: WorkShard, blocks: Sequence[RowBlock]) -> list[RowBlock]:

@@ -159,6 +159,10 @@ class ShardWork(ABC, Generic[CallerType]):
         """Return what to know of so many shards, such as that some of them have no images."""
         return None
 
+    def most_shards(self) -> int | None:
+        """Return how many shards can have images, where that is fewer than there are images; None elsewhere."""
+        return None
+
     def task(self, shard: WorkShard) -> Task:
         """Return what a shard is to do."""
         return Task(self.command, self.line, self.config, self.settings, self.inputs, self.files(shard), shard)

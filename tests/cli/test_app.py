@@ -184,8 +184,9 @@ def test_a_command_inside_another_lets_its_errors_out(
         (["xyz"], "unknown command 'xyz'; known: scan, protocol, merge, filter, "),
         (["--verison"], "No such option: --verison"),
         (["kfold"], "Missing argument 'DATASET'"),
-        (["kfold", "x", "--k", "many"], "Invalid value for '--k'"),
+        (["kfold", "x", "--k", "many"], "Invalid value for '--k': a whole number is wanted"),
         (["filter", "x", "--scope", "world"], "Invalid value for '--scope'"),
+        (["scan", "x", "--executor", "slrm"], "'--executor': 'slrm' is not one of 'local', 'ray', 'slurm' (did you"),
     ],
 )
 def test_usage_errors_end_with_2(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -296,6 +296,8 @@ def test_the_advice_for_an_index_of_an_untrained_network_gives_it_a_calibration(
     assert main(["index", "calibrate", "my index"]) == 2
     advice = capsys.readouterr().err.rpartition("first run: ")[2].strip()
     assert advice == line
+    assert main(shlex.split(advice)[1:]) == 2
+    assert capsys.readouterr().err == "TABLE: no such file or folder\n"
     assert main(shlex.split(advice.replace("TABLE", "photos").replace("0.05", "0.2"))[1:]) == 0
     shown = capsys.readouterr().err
     assert "put timm:test_resnet inside the index: my index/model\n" in shown

@@ -44,6 +44,9 @@ def test_blocks_are_told_where_shards_have_none() -> None:
     assert "the 144 images are cut into 1 block of at most 256" in line
     assert "2 of 3 shards are empty. More shards than blocks always leave some empty" in line
     assert empty_shards_line(cut_blocks(NAMES, WHOLE), 3) is None
+    uneven = empty_shards_line(cut_blocks(NAMES, WHOLE)[:4], 4)
+    assert uneven is not None
+    assert "More shards than blocks" not in uneven
 
 
 def test_a_new_file_changes_one_block_or_divides_it() -> None:

@@ -61,6 +61,8 @@ def test_a_shard_that_is_done_is_not_made_again_and_says_so(photos: Path, tmp_pa
     times = [path.stat().st_mtime_ns for path in first.written]
     again = eml.scan(photos, out=tmp_path, shards=2, shard=1)
     assert (first.was_done, again.was_done, again.rows) == (False, True, first.rows)
+    assert again.next_command is None  # shard 0 is not done
+    assert eml.scan(photos, out=tmp_path, shards=2, shard=0).next_command == f"eml merge-shards {first.target}"
     assert again.messages == (f"shard 1 of 2 is done already, {first.rows} images; nothing is read again",)
     assert [path.stat().st_mtime_ns for path in first.written] == times
     assert not again.written

@@ -57,9 +57,12 @@ def show_answers(answers: "AnswerCalibration") -> None:
         console.show("an index fits all of this again to its own classes")
     for bin_ in answers.bins:
         if bin_.is_off and bin_.answers >= FEW_ANSWERS:
+            is_cautious = bin_.right.value > bin_.probability
             console.warn(
-                f"answers of probability {bin_.low:g} to {bin_.high:g} (mean {bin_.probability:.2f}) are right in "
-                f"{bin_.right.value:.2f} of {bin_.answers:,} ({bin_.right.low:.2f} … {bin_.right.high:.2f})"
+                f"answers of probability {bin_.low:g} to {bin_.high:g} (mean {bin_.probability:.2f}) are right "
+                f"{'more' if is_cautious else 'less'} often than that: {bin_.right.value:.2f} of {bin_.answers:,} "
+                f"({bin_.right.low:.2f} … {bin_.right.high:.2f}). "
+                f"{'They are surer than they say' if is_cautious else 'Trust these probabilities less'}"
             )
     for note in answers.notes:
         console.warn(note)
@@ -78,7 +81,8 @@ def _show_held_out(result: CalibrateResult) -> None:
     if missing := len(calibration.held_out) - len(rates):
         few = "" if calibration.held_out_mean is not None else ": too many to estimate the rate on held-out classes"
         console.warn(
-            f"{missing} of {len(calibration.held_out)} halves of the classes gave no threshold for this goal{few}"
+            f"{missing} of {len(calibration.held_out)} halves of the classes gave no threshold for this goal{few}. "
+            "More classes, more images of each, or a larger rate as the goal make it sure"
         )
 
 

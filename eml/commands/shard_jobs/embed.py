@@ -55,6 +55,10 @@ class EmbedWork(ShardWork[Caller]):
         """The rows of all shards in blocks."""
         return cut_blocks(self.names, self.boxes)
 
+    def most_shards(self) -> int:
+        """Return the number of blocks: one shard embeds a whole block."""
+        return len(self.blocks)
+
     def caution(self, count: int) -> str | None:
         """Return how many blocks there are, where shards have none."""
         return empty_shards_line(self.blocks, count)

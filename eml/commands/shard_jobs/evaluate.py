@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from eml.commands.base import Caller, CommandFunction
@@ -54,9 +54,18 @@ class EvaluateWork(ShardWork[Caller]):
         for number, checkpoint in enumerate(self.checkpoints):
             self.inputs |= model_inputs(f"checkpoint {number}", checkpoint, self.options.weights)
 
+    @cached_property
+    def blocks(self) -> list[RowBlock]:
+        """The blocks of all sets."""
+        return [block for images in self.sets for block in images.blocks]
+
+    def most_shards(self) -> int:
+        """Return the number of blocks: one shard embeds a whole block."""
+        return len(self.blocks)
+
     def caution(self, count: int) -> str | None:
         """Return how many blocks there are, where shards have none."""
-        return empty_shards_line([block for images in self.sets for block in images.blocks], count)
+        return empty_shards_line(self.blocks, count)
 
     def files(self, shard: WorkShard) -> ListedFiles:
         """Return the names, boxes, sizes and times of the images of a shard."""

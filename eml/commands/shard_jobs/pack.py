@@ -40,6 +40,10 @@ class PackShards(ShardWork[Caller]):
         """Return the packed files of a shard: every count-th one, since they are of one size."""
         return list(range(shard.index, len(self.work.plan.shards), shard.count))
 
+    def most_shards(self) -> int:
+        """Return the number of packed files: each is made by one shard."""
+        return len(self.work.plan.shards)
+
     def caution(self, count: int) -> str | None:
         """Return how many packed files there are, where shards have none."""
         if (files := len(self.work.plan.shards)) >= count:

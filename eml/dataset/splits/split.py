@@ -304,7 +304,8 @@ def _all_joined(table: Table, classes: int, side: str) -> str:
 def _ratio_advice(classes: int) -> str:
     if classes < 2:
         return "A split needs two classes"
-    return f"Give a ratio from {1 / classes:.2g} to {(classes - 1) / classes:.2g}"
+    least, most = f"{1 / classes:.2g}", f"{(classes - 1) / classes:.2g}"
+    return f"Give the ratio {least}" if least == most else f"Give a ratio from {least} to {most}"
 
 
 def _empty_side_by_counts(table: Table, counts: "pd.Series[int]", least: int, most: int) -> str:

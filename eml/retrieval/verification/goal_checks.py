@@ -167,7 +167,7 @@ def notes_on(goal: Goal, counts: dict[str, int], criterion: Criterion, threshold
     if (errors := goal.error_rate * counts[TRIALS[goal.kind][0]]) < FEW_ERRORS:
         notes.append(
             f"about {errors:.0f} errors are expected at the goal; below {FEW_ERRORS} (the rule of 30) the rate is a "
-            "rough figure"
+            "rough figure. More images, or a larger rate as the goal, make it sure"
         )
     if counts["classes"] < FEW_CLASSES:
         notes.append(

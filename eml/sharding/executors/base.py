@@ -27,6 +27,7 @@ class ShardBatch:
         folder: The current folder, which relative paths start from.
         paths: The files and folders that the config names and that are there.
         on_gpu: Whether a network computes, and may do so on a GPU.
+        most: The most shards that can have images; None: as many as there are images.
     """
 
     command: str
@@ -37,6 +38,11 @@ class ShardBatch:
     folder: Path
     paths: Sequence[Path] = ()
     on_gpu: bool = False
+    most: int | None = None
+
+    def count_for(self, shards: int) -> int:
+        """Return how many shards there are; where the user has not said it, `shards`, but none that must be empty."""
+        return self.count or min(shards, self.most or shards)
 
     def run_of(self, shard: WorkShard, threads: int) -> ShardRun:
         """Return what another process needs to make a shard."""

@@ -44,7 +44,7 @@ class Local(Executor):
     def run(self, batch: ShardBatch, caller: ShardCaller) -> MadeShards:
         """Make all shards; a process that ends without an answer is replaced."""
         jobs = self.jobs or max(1, cores() // self.threads)
-        count = batch.count or SHARDS_FOR_EACH * jobs
+        count = batch.count_for(SHARDS_FOR_EACH * jobs)
         with caller.progress(f"{count:,} shards", 100 * count) as advance:
             outcomes = ShardOutcomes(count, ShardsBar(count, advance), caller)
             _Team(self, batch, min(jobs, count), outcomes, caller).work(count)

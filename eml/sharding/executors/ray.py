@@ -75,7 +75,7 @@ class Ray(Executor):
             ray = stack.enter_context(_connected(self))
             resources = self._resources(ray, batch, caller)
             at_once = max(1, int(ray.cluster_resources().get("CPU", 1)) // self.threads)
-            count = batch.count or SHARDS_FOR_EACH * at_once
+            count = batch.count_for(SHARDS_FOR_EACH * at_once)
             advance = stack.enter_context(caller.progress(f"{count:,} shards on Ray", 100 * count))
             outcomes = ShardOutcomes(count, ShardsBar(count, advance), caller)
             _Tasks(ray, self, batch, resources, outcomes).work(count, AHEAD * at_once)

@@ -156,6 +156,9 @@ def test_by_ratio_too_few_classes_say_which_ratio_works() -> None:
     assert problem(lambda: split_by_ratio(few, 0.1)) == (
         "images/t.csv: `test_ratio` 0.1 of 3 classes leaves none to test. Give a ratio from 0.33 to 0.67"
     )
+    assert problem(lambda: split_by_ratio(table({"a": 3, "b": 3}), 0.1)).endswith(
+        "leaves none to test. Give the ratio 0.5"
+    )
     assert problem(lambda: split_by_ratio(few, 0.9)).startswith(
         "images/t.csv: `test_ratio` 0.9 of 3 classes leaves none to train"
     )

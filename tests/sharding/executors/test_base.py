@@ -1,5 +1,7 @@
 """The options of executors, and what is told of shards that fail."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,7 +9,7 @@ import pytest
 from eml.commands.base import Caller
 from eml.errors import ConfigError, DataError, Problem
 from eml.sharding.executors import executor_of
-from eml.sharding.executors.base import ShardOutcomes, ShardsBar
+from eml.sharding.executors.base import ShardBatch, ShardOutcomes, ShardsBar
 from eml.sharding.shard import WorkShard
 from eml.sharding.shard_run import ShardOutcome
 
@@ -82,6 +84,12 @@ def test_a_bug_is_raised_with_its_traceback() -> None:
     results.add(ShardOutcome(WorkShard(1, 0), bug="Traceback: ZeroDivisionError", host="here"))
     with pytest.raises(RuntimeError, match="shard 0 of 1 on here:\nTraceback: ZeroDivisionError"):
         results.check()
+
+
+def test_of_shards_that_the_executor_numbers_none_must_be_empty(tmp_path: Path) -> None:
+    batch = ShardBatch("embed", None, None, tmp_path / "x.npz", "", tmp_path, most=2)
+    assert [batch.count_for(8), replace(batch, most=None).count_for(8)] == [2, 8]
+    assert replace(batch, count=5).count_for(8) == 5
 
 
 def test_the_bar_goes_back_where_a_shard_is_made_again() -> None:
