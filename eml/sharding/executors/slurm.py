@@ -118,7 +118,7 @@ def _submitting(folder: Path) -> str:
     sbatch, logs = ["sbatch", "--parsable", f"--chdir={folder}"], str(folder).replace("%", "%%")
     array = shlex.join([*sbatch, f"--output={logs}/%A_%a.log", ARRAY])
     merging = shlex.join([*sbatch, f"--output={logs}/%A.log", "--kill-on-invalid-dep=yes"])
-    merge = f"{merging} --dependency=afterok:$array {MERGE}"
+    merge = " ".join([merging, "--dependency=afterok:$array", MERGE])
     lines = [
         "#!/bin/bash",
         MARK,
