@@ -21,7 +21,7 @@ from eml.commands.base import (
     command,
 )
 from eml.commands.indexing import QueryModel
-from eml.commands.options import Device, Plugins
+from eml.commands.options import Device, ImageSize, Plugins, Precision, Weights
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,6 +57,9 @@ class ServeConfig(CommandConfig):
     )
     cors: Names = Field((), description="An origin whose pages may ask, such as https://shop.example.com. Repeatable.")
     model: QueryModel = None
+    weights: Weights = "pretrained"
+    image_size: ImageSize = None
+    precision: Precision = "float32"
     runtime: Literal["auto", "onnx", "torch"] = Field(
         "auto",
         description="onnx: model.onnx in the folder of the checkpoint or index, a file of eml export whose embeddings "
@@ -82,6 +85,12 @@ class ServeConfig(CommandConfig):
     megapixels: float = Field(50.0, gt=0, description="Size of one image (million pixels).")
     device: Device = "auto"
     plugins: Plugins = ()
+
+    @property
+    def loading(self) -> dict[str, Any]:
+        """Return the arguments of `eml.load` that differ from its defaults."""
+        usual = {name: ServeConfig.model_fields[name].default for name in ("weights", "image_size", "precision")}
+        return {name: getattr(self, name) for name, value in usual.items() if getattr(self, name) != value}
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -139,7 +148,14 @@ def serve(config: ServeConfig, caller: Caller) -> ServeResult:
     parts = _checked_parts(config, limits)
     with bind(config.host, config.port) as bound, ExitStack() as opened:
         onnx = {"auto": None, "onnx": True, "torch": False}[config.runtime]
-        engine = ServingEngine.open(config.source, model=config.model, device=config.device, limits=limits, onnx=onnx)
+        engine = ServingEngine.open(
+            config.source,
+            model=config.model,
+            device=config.device,
+            limits=limits,
+            onnx=onnx,
+            loading=config.loading,
+        )
         opened.callback(lambda: asyncio.run(engine.close()))
         tally = Tally(engine.observer)
         app = _app(config, engine, tally, parts, opened)

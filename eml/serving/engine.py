@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Hashable, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import cached_property, partial
@@ -84,6 +84,7 @@ class ServingEngine:
         device: str = "auto",
         limits: ServingLimits | None = None,
         onnx: bool | None = None,
+        loading: Mapping[str, Any] = {},
     ) -> Self:
         """Open what is served, and embed one image, so that what cannot work fails now.
 
@@ -94,13 +95,14 @@ class ServingEngine:
             limits: Bounds of requests and of the queue.
             onnx: Whether a proven export of the model, model.onnx beside the checkpoint or in the index's folder,
                 embeds in its place: True: it must be there; None: where it is there and its package is installed.
+            loading: Arguments of `eml.load` for a model without an index: weights, image_size, precision.
 
         Raises:
             DataError: The index is damaged.
             CheckpointError: The model cannot be loaded, or is not that of the index.
             ConfigError: The arguments do not fit together, or a package is missing.
         """
-        opened = open_served(source, model, device, onnx=onnx)
+        opened = open_served(source, model, device, onnx=onnx, loading=loading)
         engine = cls(opened.model, opened.index, name=opened.name, limits=limits, notes=opened.notes)
         embeds_by(opened.model)([decode_served(drawn_image(), opened.model.preprocess, engine.limits)])
         return engine

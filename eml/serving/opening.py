@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from eml.errors import CheckpointError, ConfigError, EmlError
 from eml.indexing.database import local_index
@@ -40,7 +40,9 @@ class Opened:
     notes: tuple[str, ...]
 
 
-def open_served(source: Path | str, model: str | None, device: str, *, onnx: bool | None) -> Opened:
+def open_served(
+    source: Path | str, model: str | None, device: str, *, onnx: bool | None, loading: Mapping[str, Any] = {}
+) -> Opened:
     """Open an index, run, checkpoint, exported file or timm:NAME. What is at an address is fetched whole.
 
     Args:
@@ -49,22 +51,27 @@ def open_served(source: Path | str, model: str | None, device: str, *, onnx: boo
         device: For torch.
         onnx: True: an exported file must be there; False: none is looked for; None: one is taken where it is of the
             same model and was proven, and its package is installed.
+        loading: Arguments of `eml.load` for a model without an index.
 
     Raises:
         DataError: The index is damaged.
-        CheckpointError: The model cannot be loaded, or is another one than the index's.
-        ConfigError: `model` without an index, or `onnx` is True without an exported file.
+        CheckpointError: The model cannot be loaded, or is another one than the index's; or `onnx` is True and there is
+            no exported file.
+        ConfigError: `model` without an index, `loading` with one.
     """
     source = local_index(source) if is_url(source) else source
     folder = Path(source)
     if (folder / INDEX_FILE).is_file():
+        if name := next(iter(loading), None):
+            text = f"{source}: is an index, which embeds as it was built, and `{name}` is for a model; leave it out"
+            raise ConfigError(text, code="conflicting-settings", parameter=name)
         return _open_index(folder, model, device, onnx=onnx)
     if model is not None:
         text = f"{source}: is no index, and `model` is what embeds the queries of one; leave it out"
         raise ConfigError(text, code="conflicting-settings", parameter="model")
     if is_exported(source):
-        return Opened(load(source, device=device), None, folder.name, ())
-    loaded = load(source, device=device)
+        return Opened(load(source, device=device, **loading), None, folder.name, ())
+    loaded = load(source, device=device, **loading)
     name = str(source) if not folder.exists() else folder.absolute().name
     if onnx is False:
         return Opened(loaded, None, name, ())

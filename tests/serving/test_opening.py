@@ -5,8 +5,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+import timm
+from safetensors.torch import save_file
 
 import eml
+from eml.commands.serve import ServeConfig
 from eml.errors import CheckpointError, ConfigError
 from eml.serving.engine import ServingEngine
 from eml.serving.opening import open_served
@@ -35,6 +38,25 @@ def test_an_export_that_must_be_there_and_is_not_is_an_error_that_says_how_to_ma
 def test_a_model_for_queries_needs_an_index(shop: Path) -> None:
     with pytest.raises(ConfigError, match="is no index, and `model` is what embeds the queries of one"):
         open_served(shop / "model", "timm:test_resnet", "cpu", onnx=None)
+
+
+def test_a_model_by_name_is_served_with_the_weights_size_and_precision_that_are_given(tmp_path: Path) -> None:
+    weights = tmp_path / "weights.safetensors"
+    network = timm.create_model("test_resnet")
+    save_file({name: value.contiguous() for name, value in network.state_dict().items()}, weights)
+    given = {"weights": str(weights), "image_size": 48, "precision": "bfloat16"}
+    model = open_served("timm:test_resnet", None, "cpu", onnx=None, loading=given).model
+    assert model.preprocess.size == 48
+    assert model.fingerprint == eml.load("timm:test_resnet", device="cpu", **given).fingerprint  # type: ignore[arg-type]
+    config = ServeConfig(source="timm:test_resnet", weights="none", image_size=48)
+    assert config.loading == {"weights": "none", "image_size": 48}
+
+
+@pytest.mark.parametrize("name", ["weights", "image_size", "precision"])
+def test_what_is_for_a_model_by_name_is_refused_with_an_index(shop: Path, name: str) -> None:
+    values = {"weights": "none", "image_size": 48, "precision": "bfloat16"}
+    with pytest.raises(ConfigError, match=f"is an index, which embeds as it was built, and `{name}` is for a model"):
+        eml.serve(str(shop), port=0, **{name: values[name]})
 
 
 @pytest.mark.wide
