@@ -65,5 +65,5 @@ def add_serve_key(config: AddServeKeyConfig, caller: Caller) -> AddServeKeyResul
         scope=config.scope,
         rate=config.rate,
         written=(config.file,),
-        next_command=shlex.join(["eml", "serve-key", "list", str(config.file)]),
+        next_command=shlex.join(["eml", "serve", "INDEX", "--keys", str(config.file)]),
     )

@@ -167,12 +167,16 @@ class ChangedItem:
         image: Its name.
         id: Its id in the index; of an image that was there already, the id there; None where there is a problem.
         added: Whether it is new.
+        reason: Why it is not, where it was read: its image is there, with its label or another one; else empty.
+        keeps_label: Whether what is there has another label than the one that was sent, which changes nothing.
         problem: Why it could not be read.
     """
 
     image: str
     id: int | None = None
     added: bool = False
+    reason: str = ""
+    keeps_label: bool = False
     problem: ItemProblem | None = None
 
 
@@ -186,7 +190,8 @@ class ChangeReply:
         images: In the index after it.
         added: Images that were added.
         removed: Images that were removed.
-        calibrated: Whether the calibration was fitted again to the index's classes.
+        calibrated: Whether answers have probabilities after it.
+        recalibrated: Whether the calibration was fitted again to the index's classes.
         without_label: Images that were to be added and have no label: they are found, and are no answer.
         items: The images that were to be added, in the order of the request.
     """
@@ -197,6 +202,7 @@ class ChangeReply:
     added: int = 0
     removed: int = 0
     calibrated: bool = False
+    recalibrated: bool = False
     without_label: int = 0
     items: tuple[ChangedItem, ...] = ()
 

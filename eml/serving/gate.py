@@ -15,6 +15,8 @@ OPEN_PATHS = frozenset({"/", "/health", "/docs", "/openapi.json", "/favicon.ico"
 """Paths that need no key: the page, how to ask, and whether the server is well."""
 OPEN_FOLDERS = ("/page/", "/docs/")
 WRITE_PATHS = ("/v1/index/add", "/v1/index/remove")
+NO_KEYS = "and this server has no keys: start it with --keys FILE, which eml serve-key add makes"
+"""What a client reads who would change the index of a server without keys."""
 _logger = logging.getLogger("eml.serving")
 
 
@@ -74,8 +76,7 @@ class Gate:
         key = self._key(scope, client)
         if key is None:
             if needed == "write" and self.keys is None:
-                text = "the index is changed with a key of scope write only, and this server has no keys"
-                raise Refusal(403, "needs-key", text)
+                raise Refusal(403, "needs-key", f"the index is changed with a key of scope write only, {NO_KEYS}")
             if needed is not None and self.keys is not None:
                 text = "this needs a key: send it as Authorization: Bearer KEY, or as X-API-Key"
                 raise Refusal(401, "needs-key", text, headers={"www-authenticate": "Bearer"})

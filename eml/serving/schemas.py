@@ -213,6 +213,7 @@ class AddedImage(BaseModel):
     image: str
     id: int | None
     added: bool
+    reason: str = Field("", description="Why an image that was read is not added: it is in the index already.")
     problem: ItemError | None = None
 
 
@@ -224,8 +225,10 @@ class ChangeAnswer(BaseModel):
     images: int = Field(description="In the index after it.")
     added: int
     removed: int
-    calibrated: bool = Field(description="Whether the calibration was fitted again.")
+    calibrated: bool = Field(description="Whether answers have probabilities after it.")
+    recalibrated: bool = Field(description="Whether the calibration was fitted again.")
     without_label: int = Field(description="Images that were to be added and have no label.")
+    not_relabelled: int = Field(description="Images that are in the index with another label than the one sent.")
     warning: str | None = Field(None, description="What to know of the change; null: nothing.")
     items: list[AddedImage]
 

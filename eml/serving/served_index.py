@@ -30,6 +30,7 @@ from eml.indexing.store import IndexStore
 from eml.indexing.stored_calibration import calibration_of
 from eml.indexing.where import parse_where
 from eml.models.checkpoint import recorded_unknown_label
+from eml.printable import printable_line
 from eml.serving.answers import (
     ChangedItem,
     ChangeReply,
@@ -216,20 +217,25 @@ class ServedIndex:
             )
             vectors = _stacked([images[row] for row in rows], self.changes.size)
             done = self.changes.add(vectors, frame, fingerprint=model.fingerprint)
-            there = dict(zip(done.skipped["row"].tolist(), done.skipped["id"].tolist(), strict=True))
-            new = iter(done.ids.tolist())
+            there = done.skipped.set_index("row")[["id", "label"]].T.to_dict("list")
+            new, sent = iter(done.ids.tolist()), frame["label"].tolist()
             for number, row in enumerate(rows):
-                is_new = number not in there
-                results[row] = ChangedItem(images[row].name, next(new) if is_new else int(there[number]), added=is_new)
+                if number not in there:
+                    results[row] = ChangedItem(images[row].name, next(new), added=True)
+                    continue
+                id_, label = int(there[number][0]), str(there[number][1])
+                reason, keeps = _why_left_out(label, sent[number], is_new=id_ in done.ids)
+                results[row] = ChangedItem(images[row].name, id_, reason=reason, keeps_label=keeps)
             added = len(done.ids)
             without_label = int((frame["label"] == "").sum())
-        is_calibrated = bool(added) and calibrate_if_due(self.changes, model)
+        is_fitted_again = bool(added) and calibrate_if_due(self.changes, model)
         return ChangeReply(
             self.fingerprint.digest,
             self.changes.generation,
             len(self.changes),
             added=added,
-            calibrated=is_calibrated,
+            calibrated=calibration_of(self.changes) is not None,
+            recalibrated=is_fitted_again,
             without_label=without_label,
             items=tuple(results),
         )
@@ -242,7 +248,13 @@ class ServedIndex:
         """
         with self._at_its_place():
             removed = self.changes.remove(labels=labels, file_names=file_names, ids=ids)
-            return ChangeReply(self.fingerprint.digest, self.changes.generation, len(self.changes), removed=removed)
+            return ChangeReply(
+                self.fingerprint.digest,
+                self.changes.generation,
+                len(self.changes),
+                removed=removed,
+                calibrated=calibration_of(self.changes) is not None,
+            )
 
     def _classifier(self, generation: int, calibration: AnswerCalibration | None) -> Classifier:
         """Return what gives images their classes; the codes of the classes are kept while the index stays as it is."""
@@ -255,6 +267,17 @@ def _file_of(folder: Path) -> tuple[int, int]:
     """Return what tells the database's file from any other one. Raises OSError where there is none."""
     facts = (folder / NAME).stat()
     return facts.st_dev, facts.st_ino
+
+
+def _why_left_out(label: str, sent: str, *, is_new: bool) -> tuple[str, bool]:
+    """Return why an image was not added, and whether it has another label there than the one that was sent.
+
+    is_new: Whether it came into the index earlier in the same request.
+    """
+    where = "is in this request twice, and was added" if is_new else "is in the index already,"
+    reason = f"{where} with the label {printable_line(label)}" if label else f"{where} without a label"
+    is_other = sent not in ("", label)
+    return reason + ("; remove it first to change that" if is_other else ""), is_other
 
 
 def _without_unknown(label: str, model: AnyModel) -> str:

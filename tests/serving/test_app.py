@@ -106,6 +106,7 @@ def test_the_index_is_changed_where_it_may_be_and_nowhere_else(client: Client, e
     for path, body in (("/v1/index/add", {"input": uri("x", 1)}), ("/v1/index/remove", {"ids": [1]})):
         refused = client.post(path, json=body)
         assert (refused.status_code, refused.json()["error"]["code"]) == (403, "not-allowed")
+        assert "start it with --keys FILE, which eml serve-key add makes" in refused.json()["error"]["message"]
     owner = Client(make_app(engine, may_change=True))
     added = owner.post("/v1/index/add", files=form("lamp", "mug"), data={"labels": ["lamp", "mug"]}).json()
     assert (added["added"], [item["added"] for item in added["items"]]) == (2, [True, True])
@@ -128,6 +129,33 @@ def test_images_that_are_added_without_a_label_are_counted_and_warned_of(engine:
     assert (named["without_label"], named["warning"]) == (0, None)
     removed = owner.post("/v1/index/remove", json={"labels": "lamp"}).json()
     assert (removed["images"], removed["warning"]) == (9, None)
+
+
+def test_an_image_that_is_there_with_another_label_keeps_it_and_its_answer_says_so(engine: ServingEngine) -> None:
+    owner = Client(make_app(engine, may_change=True))
+    owner.post("/v1/index/add", files=form("lamp", "chair"), data={"labels": ["lamp", ""]})
+    files = form("lamp", "lamp", "chair", "cupboard")
+    reply = owner.post("/v1/index/add", files=files, data={"labels": ["sofa", "lamp", "chair", "cupboard"]}).json()
+    assert [item.get("reason") for item in reply["items"]] == [
+        "is in the index already, with the label lamp; remove it first to change that",
+        "is in the index already, with the label lamp",
+        "is in the index already, without a label; remove it first to change that",
+        None,
+    ]
+    assert (reply["added"], reply["not_relabelled"]) == (1, 2)
+    assert reply["warning"].startswith("2 images are in the index already and not relabelled")
+    twice = owner.post("/v1/index/add", files=form("rug", "rug"), data={"labels": ["rug", "mat"]}).json()
+    reason = "is in this request twice, and was added with the label rug; remove it first to change that"
+    assert (twice["items"][1]["reason"], twice["not_relabelled"]) == (reason, 1)
+    ids = [item["id"] for item in reply["items"][1:] + twice["items"][:1]]
+    assert owner.post("/v1/index/remove", json={"ids": ids}).json()["images"] == 9
+
+
+def test_a_change_says_whether_the_index_is_calibrated_and_whether_that_was_fitted_again(engine: ServingEngine) -> None:
+    owner = Client(make_app(engine, may_change=True))
+    added = owner.post("/v1/index/add", files=form("lamp"), data={"labels": "lamp"}).json()
+    removed = owner.post("/v1/index/remove", json={"labels": "lamp"}).json()
+    assert [(reply["calibrated"], reply["recalibrated"]) for reply in (added, removed)] == [(True, False)] * 2
 
 
 def test_a_body_whose_parsing_takes_too_long_is_answered_in_time_and_leaves_no_thread(

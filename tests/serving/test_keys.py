@@ -156,6 +156,7 @@ def test_the_command_shows_a_key_once_and_lists_and_revokes(file: Path, capsys: 
     assert key not in output.err
     assert "shown this once" in output.err
     assert f"wrote {file}\n" in output.err
+    assert output.err.endswith(f"next: eml serve INDEX --keys {file}\n")
     assert main(["serve-key", "add", str(file), "shop"]) == 2
     assert "has a key named 'shop' already" in capsys.readouterr().err
     assert main(["serve-key", "add", str(file), "other"]) == 0

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from eml.errors import EmlError
 from eml.serving.batching import ClosingError, late
+from eml.serving.gate import NO_KEYS
 from eml.serving.http_errors import ClientGoneError
 from eml.serving.requests import ParsedRequest, parse_request
 from eml.serving.schemas import ErrorReply
@@ -76,7 +77,7 @@ class Server:
         async with AsyncExitStack() as stack:
             with self._refusals_counted():
                 if is_change and not self.may_change:
-                    text = "the index is changed by clients with a key of write scope; this server was given no keys"
+                    text = f"the index is changed by clients with a key of scope write, {NO_KEYS}"
                     raise EmlError(text, code="not-allowed")
                 if self.engine.is_closing:  # before a large body is read
                     raise ClosingError

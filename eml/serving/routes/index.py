@@ -71,14 +71,24 @@ def add_routes(app: FastAPI, server: Server) -> None:
 def _facts(reply: ChangeReply) -> dict[str, Any]:
     facts = {name: value for name, value in asdict(reply).items() if name != "items"}
     items = [
-        {"image": item.image, "id": item.id, "added": item.added} | problem_facts(item.problem) for item in reply.items
+        {"image": item.image, "id": item.id, "added": item.added}
+        | ({"reason": item.reason} if item.reason else {})
+        | problem_facts(item.problem)
+        for item in reply.items
     ]
-    return facts | {"warning": _warning(reply.without_label), "items": items}
+    kept = sum(item.keeps_label for item in reply.items)
+    return facts | {"not_relabelled": kept, "warning": _warning(reply.without_label, kept), "items": items}
 
 
-def _warning(without_label: int) -> str | None:
-    """Return what to know of images that were added without a label."""
-    if not without_label:
-        return None
-    words = "1 image has" if without_label == 1 else f"{without_label:,} images have"
-    return f"{words} no label: a search finds such images, and no image is classified as one; send `labels`"
+def _warning(without_label: int, not_relabelled: int) -> str | None:
+    """Return what to know of images that were added without a label, or were there with another one."""
+    warnings = []
+    if without_label:
+        words = "1 image has" if without_label == 1 else f"{without_label:,} images have"
+        warnings.append(
+            f"{words} no label: a search finds such images, and no image is classified as one; send `labels`"
+        )
+    if not_relabelled:
+        words = "1 image is" if not_relabelled == 1 else f"{not_relabelled:,} images are"
+        warnings.append(f"{words} in the index already and not relabelled; `reason` of an item says which label it has")
+    return ". ".join(warnings) or None
