@@ -15,7 +15,9 @@ OPEN_PATHS = frozenset({"/", "/health", "/docs", "/openapi.json", "/favicon.ico"
 """Paths that need no key: the page, how to ask, and whether the server is well."""
 OPEN_FOLDERS = ("/page/", "/docs/")
 WRITE_PATHS = ("/v1/index/add", "/v1/index/remove")
-NO_KEYS = "and this server has no keys: start it with --keys FILE, which eml serve-key add makes"
+NO_KEYS = (
+    "and this server has no keys: start it as eml serve INDEX --keys FILE, with a file that eml serve-key add makes"
+)
 """What a client reads who would change the index of a server without keys."""
 _logger = logging.getLogger("eml.serving")
 

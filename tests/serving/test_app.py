@@ -106,7 +106,7 @@ def test_the_index_is_changed_where_it_may_be_and_nowhere_else(client: Client, e
     for path, body in (("/v1/index/add", {"input": uri("x", 1)}), ("/v1/index/remove", {"ids": [1]})):
         refused = client.post(path, json=body)
         assert (refused.status_code, refused.json()["error"]["code"]) == (403, "not-allowed")
-        assert "start it with --keys FILE, which eml serve-key add makes" in refused.json()["error"]["message"]
+        assert "start it as eml serve INDEX --keys FILE" in refused.json()["error"]["message"]
     owner = Client(make_app(engine, may_change=True))
     added = owner.post("/v1/index/add", files=form("lamp", "mug"), data={"labels": ["lamp", "mug"]}).json()
     assert (added["added"], [item["added"] for item in added["items"]]) == (2, [True, True])

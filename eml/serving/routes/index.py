@@ -90,5 +90,7 @@ def _warning(without_label: int, not_relabelled: int) -> str | None:
         )
     if not_relabelled:
         words = "1 image is" if not_relabelled == 1 else f"{not_relabelled:,} images are"
-        warnings.append(f"{words} in the index already and not relabelled; `reason` of an item says which label it has")
+        warnings.append(
+            f"{words} in the index already and not relabelled; the reason of an item says which label it has"
+        )
     return ". ".join(warnings) or None
