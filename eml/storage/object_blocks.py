@@ -38,12 +38,15 @@ class ObjectBlocks:
         info: Its version.
 
     Raises:
-        OSError: The place tells no version or no length, so that parts of two versions could not be told apart.
+        OSError: The place tells no version, or one by a weak ETag alone, or no length, so that parts of two versions
+            could not be told apart.
     """
 
     def __init__(self, path: RemotePath, info: ObjectInfo) -> None:
-        if not info.token or info.bytes < 0:
-            text = "its place tells no version or no length of it, so it cannot be read in parts; copy it here"
+        if not info.is_exact or info.bytes < 0:
+            is_weak = info.bytes >= 0 and info.token
+            fact = "its version only by a weak ETag" if is_weak else "no version or no length of it"
+            text = f"its place tells {fact}, so it cannot be read in parts; copy it here"
             raise OSError(errno.ENOTSUP, text, str(path))
         self.path, self.info, self.size = path, info, info.bytes
         self.is_replaced = False

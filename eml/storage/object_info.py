@@ -37,6 +37,14 @@ class ObjectInfo:
         """The ETag, "" where there is none."""
         return self._values().get("etag", "")
 
+    @property
+    def is_exact(self) -> bool:
+        """Return whether the version tells one byte from another, so that parts of it may be put together.
+
+        An ETag that is weak (`W/"1"`) does not. RFC 9110, sections 8.8.1 and 13.1.5.
+        """
+        return any(not value.startswith(("W/", "w/")) for value in self._values().values())
+
     def is_same_version(self, info: "ObjectInfo") -> bool:
         """Return whether two facts of one object are of one version, though one may be of a listing that tells less."""
         if self.bytes != info.bytes or not self.token or not info.token:

@@ -3,6 +3,7 @@
 import errno
 from typing import Any, cast
 
+from eml.storage.content_ranges import check_range
 from eml.storage.failures import REPLACED, ReplacedObjectError, status_of
 from eml.storage.file_systems import file_system, location
 from eml.storage.objects import ObjectInfo, info_of
@@ -26,13 +27,14 @@ def read_range(path: RemotePath, info: ObjectInfo, start: int, end: int) -> byte
 
     Raises:
         ReplacedObjectError: The object has another version by now.
+        RefusedAnswerError: The answer says that it holds other bytes.
         OSError: It cannot be read, after retries; FileNotFoundError where it is gone.
     """
     system, place = file_system(path), location(path)
 
     def request() -> bytes:
         if path.scheme == "s3" and info.tag:
-            data = _of_s3(system, place, info.tag, start, end)
+            data = _of_s3(system, place, info, start, end)
         elif path.scheme in ("https", "http"):
             data = cast(bytes, system.cat_file(place, start=start, end=end, version=info))
         else:
@@ -46,25 +48,34 @@ def read_range(path: RemotePath, info: ObjectInfo, start: int, end: int) -> byte
     return with_retries(request, path)
 
 
-def _of_s3(system: Any, place: str, tag: str, start: int, end: int) -> bytes:
-    """Return a range of the object that has this ETag; s3fs itself has no argument for it."""
+def _of_s3(system: Any, place: str, info: ObjectInfo, start: int, end: int) -> bytes:
+    """Return a range of the object that has this ETag; s3fs itself has no argument for it.
+
+    Of a longer answer one byte more is returned.
+    """
     from fsspec.asyn import sync
 
-    async def request() -> tuple[str, bytes]:
+    tag, data = info.tag, bytearray()
+
+    async def request() -> str:
         bucket, key, version = system.split_path(place)
         facts = {"Bucket": bucket, "Key": key, "IfMatch": f'"{tag}"', "Range": f"bytes={start}-{end - 1}"}
         answer = await system._call_s3("get_object", **facts, **({"VersionId": version} if version else {}))
         try:
-            return answer.get("ETag", ""), await answer["Body"].read()
+            if header := answer.get("ContentRange"):
+                check_range(str(header), start, end, info.bytes)
+            while len(data) <= end - start and (part := await answer["Body"].read(end - start + 1 - len(data))):
+                data.extend(part)
+            return str(answer.get("ETag", ""))
         finally:
             answer["Body"].close()
 
     try:
-        own, data = sync(system.loop, request)
+        own = sync(system.loop, request)
     except Exception as error:
         if status_of(error) == _FAILED_CONDITION:
             raise ReplacedObjectError(errno.EIO, REPLACED) from error
         raise
     if own.strip('"') != tag:
         raise ReplacedObjectError(errno.EIO, REPLACED)
-    return cast(bytes, data)
+    return bytes(data)

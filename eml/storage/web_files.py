@@ -11,6 +11,7 @@ import aiohttp
 from fsspec.implementations.http import HTTPFileSystem
 from yarl import URL
 
+from eml.storage.content_ranges import check_range
 from eml.storage.failures import REPLACED, RefusedAnswerError, ReplacedObjectError
 from eml.storage.object_info import ObjectInfo, info_of
 
@@ -81,6 +82,17 @@ def _check_version(answer: aiohttp.ClientResponse, version: ObjectInfo) -> None:
         raise ReplacedObjectError(errno.EIO, REPLACED)
 
 
+def _check_range(answer: aiohttp.ClientResponse, limits: tuple[int, int | None] | None, size: int | None) -> None:
+    """Raise a RefusedAnswerError for an answer of another part than was asked for; None: of the whole object."""
+    try:
+        check_range(answer.headers.get("Content-Range", ""), *(limits or (0, None)), size)
+        if limits is None:
+            raise RefusedAnswerError(errno.EIO, "the server answers with a range, though the whole was asked for")
+    except RefusedAnswerError:
+        answer.close()
+        raise
+
+
 async def _bytes_of(answer: aiohttp.ClientResponse, most: int | None) -> bytes:
     """Return the bytes of an answer; of one that is longer, the first `most`.
 
@@ -133,7 +145,8 @@ class WebFileSystem(HTTPFileSystem):  # type: ignore[misc]  # fsspec has no type
         """Return the bytes of an object, or of a range; of a whole object at most `most`, of a range as many as asked.
 
         A range that comes longer than it is comes with one more byte, so that the caller sees it. Raises
-        ReplacedObjectError for an answer of another version than `version`.
+        ReplacedObjectError for an answer of another version than `version`, and RefusedAnswerError for one of another
+        range.
         """
         if start is not None and start == end:
             return b""
@@ -148,6 +161,9 @@ class WebFileSystem(HTTPFileSystem):  # type: ignore[misc]  # fsspec has no type
             if version is not None:
                 _check_version(answer, version)
             is_whole = answer.status != 206
+            if not is_whole:
+                size = None if version is None else version.bytes
+                _check_range(answer, (start or 0, end) if is_range else None, size)
             if is_range and is_whole and start:
                 raise RefusedAnswerError(errno.EIO, "the server does not answer requests of a range")
             if end is not None:

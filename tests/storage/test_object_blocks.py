@@ -10,7 +10,7 @@ import pytest
 from eml.storage import RemotePath, object_blocks
 from eml.storage.failures import ReplacedObjectError
 from eml.storage.object_blocks import ObjectBlocks
-from eml.storage.objects import ObjectInfo, object_info
+from eml.storage.objects import ObjectInfo, info_of, object_info
 from tests.storage.stores import FaultyStore, faulty_store, refuse, truncate, vanish
 
 PACK = RemotePath("memory://ds/a.tar")
@@ -111,6 +111,15 @@ def test_an_object_that_is_gone_is_missing_and_one_without_a_version_is_not_open
     for info in (ObjectInfo(10, ""), ObjectInfo(-1, "1")):
         with pytest.raises(OSError, match="tells no version or no length"):
             ObjectBlocks(PACK, info)
+
+
+def test_an_object_with_a_weak_tag_alone_is_not_read_in_parts() -> None:
+    weak = info_of({"size": 10, "ETag": 'W/"1"'})
+    assert weak.is_same_version(info_of({"size": 10, "ETag": 'W/"1"'}))  # as a whole
+    with pytest.raises(OSError, match="tells its version only by a weak ETag, so it cannot be read in parts"):
+        ObjectBlocks(PACK, weak)
+    assert ObjectBlocks(PACK, info_of({"size": 10, "ETag": '"1"'})).size == 10
+    assert info_of({"size": 10, "etag": 'W/"1"', "generation": 7}).is_exact
 
 
 def test_what_was_found_out_is_kept_for_the_version(store: FaultyStore) -> None:

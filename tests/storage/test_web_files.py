@@ -2,11 +2,13 @@ import threading
 import zlib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
 from eml.storage import RemotePath, file_systems, open_binary, read_bytes, retries
 from eml.storage.failures import ReplacedObjectError, as_os_error, is_passing
+from eml.storage.object_blocks import ObjectBlocks
 from eml.storage.object_ranges import read_range
 from eml.storage.objects import ObjectInfo
 
@@ -20,6 +22,8 @@ class _Server(BaseHTTPRequestHandler):
     """The address of another server, to which /elsewhere.bin leads."""
     cuts = 0
     """Requests of /cut.bin, of which the first is answered in half."""
+    told_range = ""
+    """What /new.bin says that it answers with."""
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *arguments: object) -> None:
@@ -45,6 +49,8 @@ class _Server(BaseHTTPRequestHandler):
         elif self.path == "/new.bin":
             start, end = map(int, self.headers.get("Range", "bytes=0-1023").removeprefix("bytes=").split("-"))
             headers, body, status = {"ETag": '"2"'}, DATA[start : end + 1], 206
+            if self.told_range:
+                headers["Content-Range"] = self.told_range
         elif self.path not in ("/a.bin", "/cut.bin"):
             status, body = 404, b""
         if "Transfer-Encoding" not in headers and "Content-Length" not in headers:
@@ -139,9 +145,29 @@ def test_a_server_that_does_not_answer_is_no_missing_file_and_said_once(
 
 def test_a_range_of_another_version_is_refused(address: str) -> None:
     path = RemotePath(f"{address}/new.bin")
+    _Server.told_range = "bytes 5-8/1024"
     assert read_range(path, ObjectInfo(len(DATA), "etag=2"), 5, 9) == DATA[5:9]
     with pytest.raises(ReplacedObjectError, match="of two versions"):
         read_range(path, ObjectInfo(len(DATA), "etag=1"), 5, 9)
+
+
+@pytest.mark.parametrize(
+    "told", ["bytes 0-3/1024", "bytes 5-9/1024", "bytes 5-8/1025", "bytes 5-7/1024", "5-8/1024", ""]
+)
+def test_an_answer_of_another_range_is_refused_and_not_kept(
+    address: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EML_REMOTE_CACHE", str(tmp_path))
+    path = RemotePath(f"{address}/new.bin")
+    _Server.told_range = told
+    with pytest.raises(OSError, match=f"Content-Range '{told}', though bytes 5-8/1024 was asked for") as error:
+        read_range(path, ObjectInfo(len(DATA), "etag=2"), 5, 9)
+    assert not is_passing(error.value.__cause__ or error.value)
+    with pytest.raises(OSError, match="though bytes 0-1023/1024 was asked for"):
+        ObjectBlocks(path, ObjectInfo(len(DATA), "etag=2")).read(5, 4)
+    with pytest.raises(OSError, match=r"Content-Range|though the whole was asked for"):
+        file_systems.file_system(path).cat_file(str(path))
+    assert not list(tmp_path.rglob("*"))
 
 
 def test_an_answer_that_ends_too_early_is_asked_for_again(address: str) -> None:
