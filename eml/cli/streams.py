@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from eml.errors import OutputError
+from eml.storage.remote_path import is_url
 
 _OF_THE_SYSTEM = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ESTALE),
@@ -66,10 +67,13 @@ def drop_stdout() -> None:
 
 
 def system_problem(error: OSError) -> str | None:
-    """Return the line for an error of the system (a full disk, a name too long, no permission), None for one of eml."""
-    if error.errno not in _OF_THE_SYSTEM:
-        return None
+    """Return the line for an error of the system (a full disk, a name too long, no permission), None for one of eml.
+
+    What goes wrong at an address is no fault of eml either, whatever its kind.
+    """
     name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else None
+    if error.errno not in _OF_THE_SYSTEM and not (is_url(name) and error.strerror):
+        return None
     return f"{name}: cannot be used: {error.strerror}" if name else f"output cannot be written: {error.strerror}"
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from eml.errors import CheckpointError, DataError
 from eml.files import from_here
+from eml.storage.remote_path import as_place, is_remote
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -195,7 +196,9 @@ def index_command(checkpoint: str, table: Path, options: Sequence[str] = ()) -> 
         table: The table or folder.
         options: Those that the table and the model need.
     """
-    place = Path(checkpoint)
+    place = as_place(checkpoint)
+    if is_remote(place):  # where no index is made
+        place = Path(place.name)
     stem = place.stem if place.is_file() else place.name
     names = (f"{stem}{number}.index" for number in ("", *(f"-{count}" for count in range(2, 10_000))))
     index = next(place.with_name(name) for name in names if not place.with_name(name).exists())

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from eml.dataset.name_rules import find_rule, swap_advice
 from eml.dataset.table_files import csv_records
 from eml.dataset.table_names import is_csv
-from eml.errors import DataError, Problem
+from eml.errors import Problem
 from eml.files import LONGEST_NAME, NO_PATH
 from eml.images.locate import LEAVES_ROOT, OUTSIDE, is_image_name, stays_within
 from eml.images.packed.members import is_member
@@ -99,11 +99,7 @@ def file_problems(
 def _absent(names: "pd.Series[Any]", root: Path) -> tuple[list[int], list[int]]:
     """Return the rows whose image is not under the root, and those whose image is a link that leads out of it."""
     if isinstance(root, RemotePath):
-        try:
-            present = image_states(root, names)
-        except OSError as error:
-            text = f"{root}: cannot be read: {error.strerror or error}"
-            raise DataError(text, code="not-readable", parameter="root") from error
+        present = image_states(root, names)
         return [row for row, name in enumerate(names) if name not in present], []
     listed: dict[str, set[str]] = {}
     missing, outside = list[int](), list[int]()

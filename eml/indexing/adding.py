@@ -20,6 +20,7 @@ from eml.inference.exported.model import ExportedModel
 from eml.inference.image_list import list_images
 from eml.models.checkpoint import recorded_unknown_label
 from eml.progress import Progress, Report, no_progress
+from eml.storage import as_place
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,7 +62,7 @@ class NewImages:
         """The first image, as a query to try; None for images that were given as pixels."""
         if self.rows.empty or not self.rows["file_name"].iloc[0]:
             return None
-        return Path(str(self.rows[ROOT].iloc[0])) / str(self.rows["file_name"].iloc[0])
+        return as_place(str(self.rows[ROOT].iloc[0])) / str(self.rows["file_name"].iloc[0])
 
 
 def embed_new(

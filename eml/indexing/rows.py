@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eml.dataset.columns import BOX
+from eml.dataset.image_root import was_written_in
 from eml.files import is_path, moved_along
 from eml.images.locate import stays_below
 from eml.indexing.adding import ROOT
 from eml.indexing.answers import NOWHERE, ImagePlace
 from eml.indexing.image_rows import Value
 from eml.indexing.model_record import read_record
+from eml.storage import as_place, is_url
 
 if TYPE_CHECKING:
     from eml.indexing.store import IndexStore
@@ -64,9 +66,22 @@ def _folder(index: Path, root: str) -> Path | None:
     """Return the folder of images, also where it was moved together with the index."""
     if not root or not is_path(root):
         return None
+    if is_url(root):
+        return _address(index, root)
     folder = Path(root)
     record = None if folder.is_dir() else read_record(index)
     if record is not None:
         moved = moved_along(folder, Path(record.index), index.absolute())
         return moved if moved.is_dir() else folder
     return folder
+
+
+def _address(index: Path, root: str) -> Path | None:
+    """Return the address of images, which only an index that was made in this very folder has asked for."""
+    record = read_record(index)
+    if record is None or not was_written_in(index, record.index):
+        return None
+    try:
+        return as_place(root)
+    except ValueError:
+        return None

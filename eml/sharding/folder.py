@@ -8,7 +8,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from eml.files import not_writable
+from eml.errors import OutputError
+from eml.files import not_writable, real_path
 from eml.progress import Report
 from eml.sharding.marker import Marker, read_marker
 from eml.sharding.shard import MOST_SHARDS, WorkShard
@@ -34,7 +35,11 @@ class ShardFolder:
     @classmethod
     def of(cls, target: Path) -> "ShardFolder":
         """Return the folder beside what a command writes: `.dataset_info.csv.eml-shards`."""
-        return cls(target.with_name(f".{target.name}{ENDING}"))
+        place = target if target.name not in ("", "..") else real_path(target)  # "." has no name of its own
+        if not place.name:
+            text = f"{target}: is a whole disk, beside which nothing can be written. Give a folder in it"
+            raise OutputError(text, code="not-writable", parameter="out")
+        return cls(place.with_name(f".{place.name}{ENDING}"))
 
     def marker(self, shard: WorkShard) -> Path:
         """Return the path of a completion marker."""
@@ -92,6 +97,6 @@ def shard_folders(place: Path) -> list[ShardFolder]:
     """Return the folders of shards that a path means: of the file or folder itself, its own, or those inside it."""
     if place.name.endswith(ENDING) and place.is_dir():
         return [ShardFolder(place)]
-    if (beside := ShardFolder.of(place)).path.is_dir():
+    if real_path(place).name and (beside := ShardFolder.of(place)).path.is_dir():
         return [beside]
     return [ShardFolder(path) for path in sorted(place.glob(f".*{ENDING}"))] if place.is_dir() else []

@@ -3,6 +3,7 @@
 import errno
 import math
 import os
+import shlex
 import threading
 import time
 from collections.abc import Iterable, Mapping
@@ -44,8 +45,10 @@ def forget_all() -> None:
 def refuse_http(folder: RemotePath) -> None:
     """Raise a DataError for a folder of a web server, which does not list its files."""
     if folder.scheme in ("https", "http"):
-        text = f"{folder}: the files of a web server cannot be listed. Give a table of them with the column file_name, "
-        text += f"relative to the address, and `root={folder}`"
+        command = shlex.join(["eml", "split", "TABLE.csv", "--root", str(folder)])
+        text = f"{folder}: the files of a web server cannot be listed. Write a table of them with the column "
+        text += "file_name, relative to the address, and give it to a command that takes tables, with the address: "
+        text += command
         raise DataError(text, code="not-listed", parameter="dataset")
 
 

@@ -4,6 +4,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 _MD5 = re.compile(r"[0-9a-f]{32}")
@@ -79,7 +80,8 @@ def _modified(facts: dict[str, Any]) -> int:
     value = next((facts[name] for name in _TIMES if facts.get(name)), None)
     try:
         if isinstance(value, str):
-            value = datetime.fromisoformat(value)
+            is_of_web = value[:3].isalpha()  # Mon, 30 Nov 2026 18:00:00 GMT
+            value = parsedate_to_datetime(value) if is_of_web else datetime.fromisoformat(value)
         if isinstance(value, datetime):
             value = (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
         return round(value * 1e9) if isinstance(value, int | float) else 0

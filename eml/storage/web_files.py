@@ -5,6 +5,9 @@ follows redirects to any host, and calls every failure a missing file.
 """
 
 import errno
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import aiohttp
@@ -17,6 +20,8 @@ from eml.storage.object_info import ObjectInfo, info_of
 
 MOST_UNTOLD = 2**30
 """Bytes that are read of an object whose length is told neither by the server nor by the caller."""
+_NO_RANGES = "the server does not answer requests of a range, so it cannot be read in parts; copy it here"
+_TICK = 2.0  # seconds
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -71,8 +76,25 @@ def _check_encoding(answer: aiohttp.ClientResponse) -> None:
 
 
 def _told_version(answer: aiohttp.ClientResponse) -> dict[str, str]:
-    """Return what an answer says of the version that it is of."""
-    return {name: answer.headers[name] for name in ("ETag", "Last-Modified") if name in answer.headers}
+    """Return what an answer says of the version that it is of.
+
+    A time of the last change within two seconds of the answer is none of a version: it is in whole seconds, and the
+    file may be changed once more in the same one.
+    """
+    told = {name: answer.headers[name] for name in ("ETag", "Last-Modified") if name in answer.headers}
+    if "ETag" not in told and "Last-Modified" in told and not _is_settled(answer.headers):
+        del told["Last-Modified"]
+    return told
+
+
+def _is_settled(headers: Mapping[str, str]) -> bool:
+    """Return whether the last change that an answer tells was at least two seconds before it, by the server's clock."""
+    try:
+        changed = parsedate_to_datetime(headers["Last-Modified"]).timestamp()
+        now = parsedate_to_datetime(headers["Date"]).timestamp() if "Date" in headers else time.time()
+    except (ValueError, OverflowError):
+        return False
+    return now - changed >= _TICK
 
 
 def _check_version(answer: aiohttp.ClientResponse, version: ObjectInfo) -> None:
@@ -165,7 +187,7 @@ class WebFileSystem(HTTPFileSystem):  # type: ignore[misc]  # fsspec has no type
                 size = None if version is None else version.bytes
                 _check_range(answer, (start or 0, end) if is_range else None, size)
             if is_range and is_whole and start:
-                raise RefusedAnswerError(errno.EIO, "the server does not answer requests of a range")
+                raise RefusedAnswerError(errno.EIO, _NO_RANGES)
             if end is not None:
                 most = end - (start or 0) + (not is_whole)
             return await _bytes_of(answer, most)

@@ -5,10 +5,13 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import eml
 from eml.errors import CheckpointError, ConfigError, DataError, OutputError
+from eml.indexing.rows import rows_of
+from eml.indexing.store import IndexStore
 from tests.dataset.scanning.test_remote_entries import FILES, fill
 from tests.storage.stores import FaultyStore, faulty_store
 
@@ -96,6 +99,21 @@ def test_a_model_at_an_address_is_fetched_whole_or_not_at_all(
     with pytest.raises(CheckpointError, match="must not hold credentials") as error:
         eml.load("s3://KEY:SECRET@bucket/run")
     assert "SECRET" not in str(error.value)
+
+
+def test_an_index_of_images_at_an_address_names_them_by_it_and_one_from_elsewhere_has_none_read(
+    store: FaultyStore, tmp_path: Path
+) -> None:
+    built = eml.build_index(tmp_path / "photos.index", "timm:test_resnet", PHOTOS, weights="none", device="cpu")
+    query = f"{PHOTOS}/{min(FILES)}"
+    assert built.next_command == f"eml search {tmp_path}/photos.index {query}"
+    with IndexStore.open(tmp_path / "photos.index") as index:
+        (row,) = rows_of(index, np.array([1])).values()
+    assert str(row.place.path) == query
+    (tmp_path / "photos.index").rename(tmp_path / "copy.index")
+    with IndexStore.open(tmp_path / "copy.index") as index:
+        (row,) = rows_of(index, np.array([1])).values()
+    assert row.place.path is None
 
 
 def test_a_secret_in_an_address_is_refused_and_not_repeated() -> None:

@@ -1,16 +1,23 @@
 import threading
+import time
 import zlib
 from collections.abc import Iterator
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
+from eml.cli.streams import system_problem
+from eml.errors import DataError
+from eml.images.packed.remote_states import image_states
 from eml.storage import RemotePath, file_systems, open_binary, read_bytes, retries
 from eml.storage.failures import ReplacedObjectError, as_os_error, is_passing
 from eml.storage.object_blocks import ObjectBlocks
+from eml.storage.object_cache import cached_bytes
 from eml.storage.object_ranges import read_range
-from eml.storage.objects import ObjectInfo
+from eml.storage.objects import ObjectInfo, object_info
 
 DATA = bytes(range(256)) * 4
 
@@ -24,6 +31,9 @@ class _Server(BaseHTTPRequestHandler):
     """Requests of /cut.bin, of which the first is answered in half."""
     told_range = ""
     """What /new.bin says that it answers with."""
+    changed = 0.0
+    """Time of the last change of /dated.bin, which has no ETag."""
+    methods: ClassVar[list[str]] = []
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *arguments: object) -> None:
@@ -33,6 +43,7 @@ class _Server(BaseHTTPRequestHandler):
         self.do_GET()
 
     def do_GET(self) -> None:
+        self.methods.append(self.command)
         headers, body, status = {}, DATA, 200
         if self.path == "/elsewhere.bin":
             headers, body, status = {"Location": f"{self.other}/a.bin?token=SECRET"}, b"", 302
@@ -51,7 +62,9 @@ class _Server(BaseHTTPRequestHandler):
             headers, body, status = {"ETag": '"2"'}, DATA[start : end + 1], 206
             if self.told_range:
                 headers["Content-Range"] = self.told_range
-        elif self.path not in ("/a.bin", "/cut.bin"):
+        elif self.path == "/dated.bin":
+            headers = {"Last-Modified": formatdate(_Server.changed, usegmt=True)}
+        elif self.path not in ("/a.bin", "/a.tar", "/cut.bin"):
             status, body = 404, b""
         if "Transfer-Encoding" not in headers and "Content-Length" not in headers:
             headers["Content-Length"] = str(len(body))
@@ -174,3 +187,29 @@ def test_an_answer_that_ends_too_early_is_asked_for_again(address: str) -> None:
     _Server.cuts = 0
     assert read_bytes(RemotePath(f"{address}/cut.bin")) == DATA
     assert _Server.cuts == 2
+
+
+def test_a_time_of_the_last_change_is_a_version_once_it_is_two_seconds_old(
+    address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("EML_REMOTE_CACHE", str(tmp_path))
+    monkeypatch.delenv("EML_REMOTE_CACHE_SIZE", raising=False)
+    path = RemotePath(f"{address}/dated.bin")
+    _Server.changed = time.time()
+    assert object_info(path).token == ""
+    _Server.changed = 1_700_000_000.0
+    info = object_info(path)
+    assert info.token == "time=1700000000000000000"
+    assert cached_bytes(path, info) == DATA
+    _Server.methods.clear()
+    assert cached_bytes(path, info) == DATA
+    assert _Server.methods == []
+
+
+def test_packed_files_of_a_server_without_versions_are_an_error_of_one_line(address: str) -> None:
+    with pytest.raises(DataError, match=f"^{address}/a.tar: cannot be read: its place tells no version") as error:
+        image_states(RemotePath(address), ["a.tar/cat/1.jpg"])
+    assert error.value.code == "not-readable"
+    line = f"{address}/a.tar: cannot be used: its place tells no version"
+    assert system_problem(OSError(95, "its place tells no version", f"{address}/a.tar")) == line
+    assert system_problem(OSError(95, "of eml", "/tmp/a.tar")) is None

@@ -4,11 +4,12 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from eml.errors import DataError
 from eml.images.locate import stays_below
 from eml.images.packed.contents import NotPackedError, UnusableError
 from eml.images.packed.members import member_info, possible_members
 from eml.images.packed.opened_files import opened_files
-from eml.storage import RemotePath
+from eml.storage import RemotePath, is_url
 from eml.storage.listing import known_info, look_again, states_of
 from eml.storage.objects import ObjectInfo, object_info
 from eml.threads import in_order
@@ -24,8 +25,17 @@ def image_states(root: RemotePath, names: Iterable[str]) -> dict[str, ObjectInfo
     once, and its keys are read.
 
     Raises:
-        OSError: The place cannot be asked.
+        DataError: The place cannot be asked, or a packed file there cannot be read in parts.
     """
+    try:
+        return _image_states(root, names)
+    except OSError as error:
+        place = error.filename if is_url(error.filename) else root
+        text = f"{place}: cannot be read: {error.strerror or error}"
+        raise DataError(text, code="not-readable", parameter="root") from error
+
+
+def _image_states(root: RemotePath, names: Iterable[str]) -> dict[str, ObjectInfo]:
     possible = {name: _packed_files(name) for name in names}
     plain = [name for name, files in possible.items() if not files]
     states = states_of(root, {**dict.fromkeys(plain), **{file: None for files in possible.values() for file in files}})
