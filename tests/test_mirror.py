@@ -208,7 +208,6 @@ TESTED_THROUGH = {
     "commands/sharded": "sharding/test_jobs",
     "sharding/embedding_rows": "sharding/test_embedded_blocks",
     "sharding/file_states": "sharding/test_jobs",
-    "sharding/folder": "sharding/test_jobs",
     "sharding/marker": "sharding/test_jobs",
     "sharding/model_files": "sharding/test_embedded_blocks",
     "sharding/one_model": "sharding/test_embedded_blocks",

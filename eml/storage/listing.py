@@ -45,7 +45,7 @@ def forget_all() -> None:
 def refuse_http(folder: RemotePath) -> None:
     """Raise a DataError for a folder of a web server, which does not list its files."""
     if folder.scheme in ("https", "http"):
-        command = shlex.join(["eml", "split", "TABLE.csv", "--root", str(folder)])
+        command = shlex.join(["eml", "split", "TABLE", "--root", str(folder)])
         text = f"{folder}: the files of a web server cannot be listed. Write a table of them with the column "
         text += "file_name, relative to the address, and give it to a command that takes tables, with the address: "
         text += command

@@ -81,10 +81,10 @@ def _told_version(answer: aiohttp.ClientResponse) -> dict[str, str]:
     A time of the last change within two seconds of the answer is none of a version: it is in whole seconds, and the
     file may be changed once more in the same one.
     """
-    told = {name: answer.headers[name] for name in ("ETag", "Last-Modified") if name in answer.headers}
-    if "ETag" not in told and "Last-Modified" in told and not _is_settled(answer.headers):
-        del told["Last-Modified"]
-    return told
+    version = {name: answer.headers[name] for name in ("ETag", "Last-Modified") if name in answer.headers}
+    if "ETag" not in version and "Last-Modified" in version and not _is_settled(answer.headers):
+        del version["Last-Modified"]
+    return version
 
 
 def _is_settled(headers: Mapping[str, str]) -> bool:

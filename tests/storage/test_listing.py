@@ -50,6 +50,6 @@ def test_states_come_from_a_listing_of_the_last_minute_else_from_the_objects(mon
 
 
 def test_the_folder_of_a_web_server_cannot_be_listed_and_the_error_says_what_to_give() -> None:
-    with pytest.raises(DataError, match=r"give it to .*: eml split TABLE\.csv --root https://host/photos$") as error:
+    with pytest.raises(DataError, match=r"give it to .*: eml split TABLE --root https://host/photos$") as error:
         list_objects(RemotePath("https://host/photos"))
     assert error.value.code == "not-listed"
