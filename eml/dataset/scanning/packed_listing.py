@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from eml.dataset.columns import KNOWN, LONGEST_TEXT
 from eml.dataset.scanning.class_level import LAST, ClassLevel, class_of_packed
 from eml.dataset.scanning.file_problem import FileProblem
 from eml.images.locate import stays_below
@@ -21,6 +22,10 @@ from eml.threads import in_order
 
 MANIFEST = "eml-pack.json"
 """The list of packed files that `eml pack` writes into their folder."""
+MOST_COLUMNS = 1_000
+"""Columns that the packed files of a folder add to its table; the others are left out."""
+LONGEST_VALUE = 5_000
+"""Characters of a text in such a column; a longer one is cut."""
 _OF_PACKED = (MANIFEST, "readme.md", "dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
 _SPLIT = re.compile(
     r"(?:^|[/._ -])(train|training|validation|valid|val|dev|test|testing|eval)(?=[/._ -]|$)", re.IGNORECASE
@@ -44,6 +49,7 @@ class PackedImages:
     columns: dict[str, dict[str, Any]] = field(default_factory=dict)
     problems: list[FileProblem] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
+    _names: dict[str, None] = field(default_factory=dict, repr=False, compare=False)
     _read: dict[str, Contents | NotPackedError | UnusableError] = field(default_factory=dict, repr=False, compare=False)
 
     def read_ahead(self, root: Path, file_names: Sequence[str]) -> None:
@@ -71,7 +77,7 @@ class PackedImages:
         for problem in contents.problems:
             name = f"{file_name}/{problem.key}" if problem.key else file_name
             self.problems.append(FileProblem(name, problem.reason, problem.detail))
-        columns = {name: column for name, column in contents.columns.items() if any(v is not None for v in column)}
+        columns = self._bounded(file_name, contents.columns)
         for row, (key, own) in enumerate(zip(contents.keys, contents.labels, strict=True)):
             if _is_hidden(key):
                 continue
@@ -80,10 +86,40 @@ class PackedImages:
             if label == "" and level is not None:
                 self.problems.append(FileProblem(name, "not_in_a_class", _NO_LABEL))
                 continue
+            if len(label) > LONGEST_TEXT and level is None:
+                label = ""
+            elif len(label) > LONGEST_TEXT:
+                text = f"its label has {len(label):,} characters; at most {LONGEST_TEXT:,} are a name"
+                self.problems.append(FileProblem(name, "not_in_a_class", text))
+                continue
             self.labels[name] = label
             if columns:
                 self.columns[name] = {column: values[row] for column, values in columns.items()}
         return True
+
+    def _bounded(self, file_name: str, columns: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+        """Return the columns of a packed file that have values, and say which are left out or cut."""
+        filled = {name: column for name, column in columns.items() if any(value is not None for value in column)}
+        bounded, left_out = dict[str, list[Any]](), list[str]()
+        for name, column in filled.items():
+            if name not in self._names and len(self._names) >= MOST_COLUMNS:
+                left_out.append(name)
+                continue
+            self._names[name] = None
+            most = LONGEST_TEXT if name in KNOWN else LONGEST_VALUE
+            long = sum(isinstance(value, str) and len(value) > most for value in column)
+            if long:
+                text = (
+                    f"its column {name[:50]!r} has {long:,} texts of more than {most:,} characters, which are cut there"
+                )
+                self.problems.append(FileProblem(file_name, "too_large", text))
+                column = [value[:most] if isinstance(value, str) else value for value in column]
+            bounded[name] = column
+        if left_out:
+            shown = ", ".join(repr(name[:50]) for name in left_out[:3]) + " …" * (len(left_out) > 3)
+            text = f"packed files add at most {MOST_COLUMNS:,} columns to a table; of this one {len(left_out):,} are "
+            self.problems.append(FileProblem(file_name, "too_large", f"{text}left out: {shown}"))
+        return bounded
 
 
 def _contents(file: Path) -> Contents | NotPackedError | UnusableError:
@@ -147,9 +183,9 @@ def add_columns(table: pd.DataFrame, columns: Mapping[str, Mapping[str, Any]], f
     """
     names = table["file_name"].tolist()
     own = list(dict.fromkeys(name for row in columns.values() for name in row if name not in table.columns))
-    for name in own:
-        values = [columns[file][name] if file in columns and name in columns[file] else None for file in names]
-        table[name] = _series(values, table.index)
+    rows = [columns.get(file, {}) for file in names]
+    added = [_series([row.get(name) for row in rows], table.index).rename(name) for name in own]
+    table = pd.concat([table, *added], axis=1)
     splits = {file: split_of(file) for file in files}
     if len(set(splits.values()) - {""}) > 1 and "split" not in table.columns:
         by_length = sorted(splits, key=len, reverse=True)

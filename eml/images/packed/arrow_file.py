@@ -10,12 +10,14 @@ from itertools import accumulate
 from typing import IO, Any
 
 from eml.images.packed.columns import (
+    LONGEST_COLUMN,
+    LONGEST_COLUMNS,
+    PlainValues,
     features_of,
     image_column,
     label_column,
     plain_columns,
     require_pyarrow,
-    values,
     with_names,
 )
 from eml.images.packed.contents import Contents, PackedProblem, UnusableError
@@ -87,17 +89,15 @@ class ArrowFile:
 
     def contents(self) -> Contents:
         """Implement PackedFile."""
-        columns = {name: values(self._table(name)) for name in plain_columns(self._schema)}
+        names, label = plain_columns(self._schema), label_column(self._schema, self._features)
+        read = PlainValues(names, label, LONGEST_COLUMN, LONGEST_COLUMNS)
+        for batch in self._batches:
+            for name in names:
+                read.add(name, batch.column(name))
         keys = RowKeys(self._starts[-1], self._names()).all()
         problems = [PackedProblem("", "truncated", self._problem)] if self._problem else []
-        contents = Contents(keys, columns=columns, problems=problems)
-        return with_names(contents, label_column(self._schema, self._features), self._features)
-
-    def _table(self, name: str) -> Any:
-        import pyarrow
-
-        chunks = [batch.column(name) for batch in self._batches]
-        return pyarrow.chunked_array(chunks, self._schema.field(name).type)
+        contents = Contents(keys, columns=read.columns, problems=problems + read.problems)
+        return with_names(contents, label, self._features)
 
     def _image(self, key: str) -> memoryview:
         row = self._keys.row(key)

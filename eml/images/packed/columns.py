@@ -1,15 +1,23 @@
 """Labels and other plain columns of files of Parquet and Arrow, as Hugging Face's `datasets` writes them."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from eml.images.packed.contents import Contents, NotPackedError, UnusableError
+import numpy as np
+from numpy.typing import NDArray
+
+from eml.images.packed.contents import Contents, NotPackedError, PackedProblem, UnusableError
+from eml.units import MIB
 
 IMAGE_NAMES = ("image", "img", "jpg", "png", "webp", "image_bytes")
 """Names of a column of bytes that holds images, where nothing says which one does."""
 LABEL_NAMES = ("label", "labels", "fine_label", "class", "cls")
 MOST_COLUMNS = 200
+LONGEST_COLUMN = 256 * MIB
+"""Bytes of the names of a file's images, and of each other column; a longer one is left out."""
+LONGEST_COLUMNS = 1024 * MIB
+"""Bytes of all columns of a file that are read, but for the images."""
 _TEXTS = ("string", "large_string", "string_view")
 
 
@@ -79,6 +87,78 @@ def is_plain(kind: Any) -> bool:
     if types.is_dictionary(kind):
         kind = kind.value_type
     return bool(str(kind) in _TEXTS or types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind))
+
+
+class PlainValues:
+    """The values of a file's columns, which are taken part by part and bounded before they become objects.
+
+    A text that is in many rows counts in each of them, as it will be in a table: a file says in few bytes that all rows
+    have one of megabytes.
+
+    Args:
+        names: Of the columns.
+        label: That of the labels, which is not left out.
+        longest: Bytes of a column.
+        longest_of_all: Bytes of all of them.
+
+    Attributes:
+        columns: The values by column, without the columns that are too long.
+        problems: One for each of these.
+    """
+
+    def __init__(self, names: Sequence[str], label: str | None, longest: int, longest_of_all: int) -> None:
+        self._label, self._longest, self._left = label, longest, longest_of_all
+        self._bytes = dict.fromkeys(names, 0)
+        self.columns: dict[str, list[Any]] = {name: [] for name in names}
+        self.problems: list[PackedProblem] = []
+
+    def add(self, name: str, part: Any) -> None:
+        """Take an array of a column, unless the column is left out.
+
+        Raises:
+            UnusableError: The column of labels is too long.
+        """
+        if name not in self.columns:
+            return
+        own = 16 * len(part) if str(part.type) == "string_view" else part.nbytes  # views of parts may share all texts
+        size = max(own, _text_bytes(part))
+        self._bytes[name] += size
+        if self._bytes[name] <= self._longest and size <= self._left:
+            self._left -= size
+            self.columns[name] += values(part)
+            return
+        text = f"its column {name!r} holds more than {min(self._longest, self._left):,} bytes, each row by itself"
+        if name == self._label:
+            raise UnusableError("too_large", text)
+        self._left += self._bytes[name] - size
+        del self.columns[name]
+        self.problems.append(PackedProblem("", "too_large", f"{text}, so it is left out"))
+
+
+def _text_bytes(part: Any) -> int:
+    """Return the bytes of the texts of an array, of each in all rows that have it; 0 for numbers."""
+    from pyarrow import types
+
+    if not types.is_dictionary(part.type):
+        return int(_lengths(part).sum())
+    lengths = _lengths(part.dictionary)
+    places = part.indices.drop_null().to_numpy(zero_copy_only=False)
+    rows = int(lengths.take(places, mode="clip").sum()) if len(lengths) else 0
+    return max(rows, int(lengths.sum()))
+
+
+def _lengths(texts: Any) -> NDArray[np.int64]:
+    """Return (N,) bytes of each text, 0 for what is none."""
+    import pyarrow.compute
+
+    kind = str(texts.type)
+    if kind not in _TEXTS or not len(texts):
+        return np.zeros(len(texts), np.int64)
+    if kind == "string_view":  # a view begins with the bytes of its text, and is 16 long
+        views = np.frombuffer(texts.buffers()[1], "<i4")[4 * texts.offset :: 4][: len(texts)]
+        return np.maximum(views.astype(np.int64), 0)
+    lengths = pyarrow.compute.binary_length(texts).fill_null(0)
+    return np.asarray(lengths.to_numpy(zero_copy_only=False)).astype(np.int64)
 
 
 def values(column: Any) -> list[Any]:

@@ -19,12 +19,14 @@ from typing import IO, Any, NoReturn
 import numpy as np
 
 from eml.images.packed.columns import (
+    LONGEST_COLUMN,
+    LONGEST_COLUMNS,
+    PlainValues,
     features_of,
     image_column,
     label_column,
     plain_columns,
     require_pyarrow,
-    values,
     with_names,
 )
 from eml.images.packed.contents import Contents, PackedProblem, UnusableError
@@ -42,10 +44,6 @@ LARGEST_GROUP = 1024 * MIB
 """Bytes of the images of a compressed row group; of larger ones no image is read."""
 EXPANSION = 100
 """How many times its bytes in the file a compressed row group may take; images are compressed already."""
-LONGEST_COLUMN = 256 * MIB
-"""Bytes of the names of a file's images, and of each other column; a longer one is left out."""
-LONGEST_COLUMNS = 1024 * MIB
-"""Bytes of all columns of a file that are read, but for the images."""
 _BYTES_PER_ROW, _FEW_ROWS = 32, 10_000  # more rows are the work of a few bytes that say so
 _BATCH, _FEW = 65_536, 16  # rows that are read at once: of texts and numbers, of images
 _TRIES = 2  # times that a row group is read that cannot be, such as by a disk that fails for a moment
@@ -134,8 +132,9 @@ class ParquetFile:
         keys = RowKeys(self._facts.num_rows, self._names()).all()
         label = label_column(self._schema, self._features)
         names, problems = self._short_columns(plain_columns(self._schema), label)
-        contents = with_names(Contents(keys, columns=self._read_columns(names)), label, self._features)
-        contents.problems = problems
+        read = self._read_columns(names, label)
+        contents = with_names(Contents(keys, columns=read.columns), label, self._features)
+        contents.problems = problems + read.problems
         return self._without_refused(contents)
 
     def compressed_groups(self) -> tuple[int, int, int]:
@@ -208,21 +207,16 @@ class ParquetFile:
             problems.append(PackedProblem("", "too_large", f"{text}, so it is left out"))
         return [name for name in names if name in kept], problems
 
-    def _read_columns(self, names: list[str]) -> dict[str, list[Any]]:
-        columns: dict[str, list[Any]] = {name: [] for name in names}
+    def _read_columns(self, names: list[str], label: str | None) -> PlainValues:
+        read = PlainValues(names, label, LONGEST_COLUMN, LONGEST_COLUMNS)
         if not names:
-            return columns
-        sizes = dict.fromkeys(names, 0)
+            return read
         with self._reading(read_dictionary=names) as file:
             for batch in file.iter_batches(columns=names, use_threads=False, batch_size=_BATCH):
                 batch.validate(full=True)
                 for name in names:
-                    sizes[name] += batch[name].nbytes
-                    if sizes[name] > LONGEST_COLUMN:
-                        text = f"its column {name!r} holds more than {LONGEST_COLUMN:,} bytes"
-                        raise UnusableError("too_large", text)
-                    columns[name] += values(batch[name])
-        return columns
+                    read.add(name, batch[name])
+        return read
 
     def _without_refused(self, contents: Contents) -> Contents:
         """Return contents without the images of row groups that are too large, which are problems then."""

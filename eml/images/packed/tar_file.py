@@ -22,6 +22,8 @@ from eml.images.packed.tar_headers import TarEndsError, TarMember, members
 _KEPT_AS = "places of tar members, 1"
 _MOST_OF_LABEL = 2**20  # bytes of a file beside an image that are read for its label
 _LONGEST_LABEL = 1_000  # characters; a longer .txt is a caption
+MOST_COLUMNS = 1_000
+"""Columns that the .json files of a tar file's images make; the others are left out."""
 _LABEL_KEYS = ("label", "cls", "class")
 _NO_IMAGES = {
     "link": ("not_an_image", "a link within a tar file, which is not followed"),
@@ -181,7 +183,11 @@ class _Listed:
         contents = Contents(images, problems=self.problems)
         facts = [self._facts(beside.get(_sample(key), {})) for key in images]
         contents.labels = [_label(own) for own in facts]
-        contents.columns = _columns([own.get("json") for own in facts])
+        contents.columns, left_out = _columns([own.get("json") for own in facts])
+        if left_out:
+            text = f"its .json files name {MOST_COLUMNS + len(left_out):,} columns; {MOST_COLUMNS:,} are read, and not "
+            shown = ", ".join(repr(name[:50]) for name in left_out[:3])
+            contents.problems.append(PackedProblem("", "too_large", f"{text}{shown}{' …' * (len(left_out) > 3)}"))
         return contents
 
     def _facts(self, beside: dict[str, TarMember]) -> dict[str, Any]:
@@ -214,12 +220,15 @@ def _label(facts: dict[str, Any]) -> str | None:
     return None
 
 
-def _columns(facts: list[Any]) -> dict[str, list[Any]]:
-    """Return the plain values that the .json files of images hold beside the label."""
+def _columns(facts: list[Any]) -> tuple[dict[str, list[Any]], list[str]]:
+    """Return the plain values that the .json files of images hold beside the label, and the columns left out."""
     own = [fact if isinstance(fact, dict) else {} for fact in facts]
     names = dict.fromkeys(name for fact in own for name, value in fact.items() if _is_plain(value))
     kept = [name for name in names if name and name not in _LABEL_KEYS]
-    return {name: [fact.get(name) if _is_plain(fact.get(name)) else None for fact in own] for name in kept}
+    columns = {
+        name: [fact.get(name) if _is_plain(fact.get(name)) else None for fact in own] for name in kept[:MOST_COLUMNS]
+    }
+    return columns, kept[MOST_COLUMNS:]
 
 
 def _is_plain(value: object) -> bool:

@@ -2,14 +2,17 @@
 
 import json
 import tarfile
+import warnings
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from eml.dataset.scanning import packed_listing
 from eml.dataset.scanning.packed_listing import split_of
 from eml.dataset.scanning.scan import FolderScan, scan_folder
 from eml.errors import DataError
+from eml.images.packed import tar_file
 from tests.packed_files import arrow_table, jpeg, write_arrow, write_files, write_parquet, write_tar
 
 FILES = {f"{label}/{number}.jpg": jpeg(40 * number + ord(label[0])) for label in ("cat", "dog") for number in range(3)}
@@ -106,6 +109,44 @@ def test_what_cannot_be_used_is_listed_by_image(tmp_path: Path) -> None:
         ["a.tar/cat/notes.txt", "not_an_image"],
         ["a.tar/dog/3.jpg", "truncated"],
         ["a.tar/loose.jpg", "not_in_a_class"],
+    ]
+
+
+def test_columns_that_a_stranger_makes_by_the_thousand_are_bounded_and_added_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    members = [(f"{number}.jpg", jpeg(number)) for number in range(4)]
+    for number in range(4):
+        own = {"label": "abcd"[number], **{f"{number}_{key}": key for key in range(60)}}
+        members.append((f"{number}.json", json.dumps(own).encode()))
+    write_tar(tmp_path / "a.tar", members)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # of pandas, which says when columns are added one by one
+        assert {"0_0", "3_59"} <= set(scan_folder(tmp_path, hashes=False).table.columns)
+    monkeypatch.setattr(tar_file, "MOST_COLUMNS", 150)
+    monkeypatch.setattr(packed_listing, "MOST_COLUMNS", 100)
+    scan = scan_folder(tmp_path, hashes=False)
+    assert sum("_" in name and name[0].isdigit() for name in scan.table.columns) == 100
+    assert len(scan.table) == 4
+    assert sorted(scan.errors["detail"]) == [
+        "its .json files name 240 columns; 150 are read, and not '2_30', '2_31', '2_32' …",
+        "packed files add at most 100 columns to a table; of this one 50 are left out: '1_40', '1_41', '1_42' …",
+    ]
+
+
+def test_a_long_label_is_listed_and_a_long_text_of_another_column_cut(tmp_path: Path) -> None:
+    members = [(f"{number}.jpg", jpeg(number)) for number in range(3)]
+    for number, label in enumerate(["a", "b" * 1_001, "c"]):
+        own = {"label": label, "caption": "x" * 5_000 + "y" * (number == 2), "split": "s" * 1_001}
+        members.append((f"{number}.json", json.dumps(own).encode()))
+    write_tar(tmp_path / "a.tar", members)
+    scan = scan_folder(tmp_path, hashes=False)
+    assert scan.table["caption"].tolist() == ["x" * 5_000] * 2
+    assert scan.table["split"].str.len().tolist() == [1_000] * 2
+    assert scan.errors.to_numpy().tolist() == [
+        ["a.tar", "too_large", "its column 'caption' has 1 texts of more than 5,000 characters, which are cut there"],
+        ["a.tar", "too_large", "its column 'split' has 3 texts of more than 1,000 characters, which are cut there"],
+        ["a.tar/1.jpg", "not_in_a_class", "its label has 1,001 characters; at most 1,000 are a name"],
     ]
 
 

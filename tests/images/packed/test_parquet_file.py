@@ -211,6 +211,20 @@ def test_columns_that_are_too_long_are_left_out_and_labels_are_not(
     assert numbered.keys[0] == "00000000", "names that are too long are no keys"
 
 
+def test_a_text_that_all_rows_have_counts_in_each_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet_file, "LONGEST_COLUMN", 50_000)
+    images = [(f"{number}.jpg", bytes([number])) for number in range(9)]
+    table = arrow_table(images, label=list(range(9)), text=["x" * 9_000] * 9, kind=["y" * 90] * 9)
+    contents = opened(write_parquet(tmp_path / "a.parquet", table)).contents()
+    assert list(contents.columns) == ["kind"]
+    ((_, reason, detail),) = contents.problems
+    assert reason == "too_large"
+    assert detail == "its column 'text' holds more than 50,000 bytes, each row by itself, so it is left out"
+    labelled = opened(write_parquet(tmp_path / "b.parquet", arrow_table(images, label=["x" * 9_000] * 9)))
+    with pytest.raises(UnusableError, match="its column 'label' holds more than 50,000"):
+        labelled.contents()
+
+
 def test_few_bytes_cannot_say_that_there_are_millions_of_rows(tmp_path: Path) -> None:
     images: list[tuple[str | None, bytes | None]] = [(None, b"1")] * 40_000
     with pytest.raises(UnusableError, match="says to hold 40,000 rows"):
