@@ -102,7 +102,7 @@ class ObjectCache:
         self._added = self._step  # the first object looks at what earlier processes left
         self._lock = threading.Lock()
         self._full_until = 0.0
-        self._checked: dict[str, tuple[int, int]] = {}
+        self._checked: dict[str, tuple[int, ...]] = {}
 
     def _place(self, path: RemotePath, info: ObjectInfo, part: str = "") -> Path:
         text = f"{path}\0{info.token}\0{info.bytes}" + (f"\0{part}" if part else "")
@@ -114,7 +114,9 @@ class ObjectCache:
         place = self._place(path, info, part)
         try:
             with place.open("rb") as file:
-                data, state = file.read(), os.fstat(file.fileno())
+                _note_use(place, os.fstat(file.fileno()))
+                state = _state(file.fileno())  # before it is read: a change meanwhile gives another one
+                data = file.read()
         except OSError:
             return None
         digest, data = data[:_DIGEST], data[_DIGEST:]
@@ -124,12 +126,11 @@ class ObjectCache:
             return None
         if len(self._checked) >= _MOST_CHECKED:
             self._checked.clear()
-        self._checked[place.name] = (state.st_ino, state.st_size)
-        _note_use(place, state)
+        self._checked[place.name] = state
         return data
 
     def get_some(self, path: RemotePath, info: ObjectInfo, part: str, start: int, end: int) -> bytes | None:
-        """Return some bytes of a part, as `get`: a file that this process compared with its digest is not read whole.
+        """Return some bytes of a part, as `get`: a file that is unchanged since it was compared is not read whole.
 
         Args:
             path: The object.
@@ -141,12 +142,11 @@ class ObjectCache:
         place = self._place(path, info, part)
         if place.name in self._checked:
             with contextlib.suppress(OSError), place.open("rb", buffering=0) as file:
-                state = os.fstat(file.fileno())
-                if self._checked.get(place.name) == (state.st_ino, state.st_size):
-                    file.seek(_DIGEST + start)
-                    data = file.read(end - start)
-                    _note_use(place, state)
-                    return data if len(data) == end - start else None
+                file.seek(_DIGEST + start)
+                data = file.read(end - start)
+                if self._checked.get(place.name) == _state(file.fileno()) and len(data) == end - start:
+                    _note_use(place, os.fstat(file.fileno()))
+                    return data
         whole = self.get(path, info, part)
         return None if whole is None else whole[start:end]
 
@@ -210,6 +210,12 @@ class ObjectCache:
                     elif time.time() - state.st_mtime > _LEFT:
                         place.unlink()
         return files
+
+
+def _state(file: int) -> tuple[int, ...]:
+    """Return what becomes another one when an open file is changed, and also when its use is noted."""
+    state = os.fstat(file)
+    return state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
 
 
 def _note_use(place: Path, state: os.stat_result) -> None:

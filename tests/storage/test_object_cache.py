@@ -59,6 +59,33 @@ def test_a_cut_file_is_read_anew_and_a_vanished_object_is_served_from_no_cache(f
             cached_bytes(PHOTO)
 
 
+def test_a_block_that_is_changed_in_place_is_no_longer_believed(folder: Path) -> None:
+    cache, info = ObjectCache(ObjectCacheSettings(folder, 10**6)), ObjectInfo(1_000, "etag=1")
+    cache.put(PHOTO, info, bytes(1_000), "block")
+    assert cache.get_some(PHOTO, info, "block", 5, 9) == bytes(4)
+    (file,) = files_in(folder)
+    before = file.stat()
+    with file.open("r+b") as opened:
+        opened.seek(22)
+        opened.write(b"x")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns + 1))  # the clock of the disk may stand still
+    assert file.stat().st_size == before.st_size
+    assert cache.get_some(PHOTO, info, "block", 5, 9) is None
+    assert files_in(folder) == []
+
+
+def test_a_use_that_is_noted_is_no_change(folder: Path) -> None:
+    cache, info = ObjectCache(ObjectCacheSettings(folder, 10**6)), ObjectInfo(1_000, "etag=1")
+    cache.put(PHOTO, info, bytes(1_000), "block")
+    (file,) = files_in(folder)
+    for _ in range(3):
+        os.utime(file, times=(0, 0))
+        assert cache.get_some(PHOTO, info, "block", 5, 9) == bytes(4)
+        assert time.time() - file.stat().st_mtime < 100
+    cache.get = lambda *arguments: pytest.fail("it is read whole again")  # type: ignore[method-assign]
+    assert cache.get_some(PHOTO, info, "block", 5, 9) == bytes(4)
+
+
 def test_what_was_unused_for_the_longest_time_makes_room(folder: Path) -> None:
     cache = ObjectCache(ObjectCacheSettings(folder, 20_000))
     infos = [ObjectInfo(1_000, str(number)) for number in range(30)]
