@@ -11,6 +11,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import Future
+from weakref import WeakSet
 
 from eml.storage.failures import REPLACED, ReplacedObjectError
 from eml.storage.object_cache import object_cache
@@ -50,10 +51,15 @@ class ObjectBlocks:
             raise OSError(errno.ENOTSUP, text, str(path))
         self.path, self.info, self.size = path, info, info.bytes
         self.is_replaced = False
-        self._lock = threading.Lock()
-        self._loading: dict[int, Future[dict[int, bytes]]] = {}
+        self._reset()
+        _opened.add(self)
         self._latest = -1  # block that was read from
         self._next, self._in_row = 0, 1  # block after the last request, and blocks of the next one if it begins there
+
+    def _reset(self) -> None:
+        """Forget the requests that are under way."""
+        self._lock = threading.Lock()
+        self._loading: dict[int, Future[dict[int, bytes]]] = {}
 
     def read(self, offset: int, count: int) -> bytes:
         """Return the bytes from a place on, fewer only where the object ends. Raises OSError."""
@@ -115,7 +121,7 @@ class ObjectBlocks:
         finally:
             with self._lock:
                 for loaded in numbers:
-                    del self._loading[loaded]
+                    self._loading.pop(loaded, None)
 
     def _span(self, first: int, needed: int) -> range:
         """Return the blocks to ask for from one on, none of which is here or asked for already."""
@@ -146,6 +152,19 @@ class ObjectBlocks:
             if cache is not None:
                 cache.put(self.path, self.info, block, _name(number))
         return blocks
+
+
+_opened: WeakSet[ObjectBlocks] = WeakSet()
+
+
+def _reset_all() -> None:
+    """Let a forked process wait for no request of its parent, whose threads it does not have."""
+    for blocks in _opened:
+        blocks._reset()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reset_all)
 
 
 def _name(number: int) -> str:

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import io
+import os
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -88,9 +89,14 @@ class _Checksums:
     """Which buckets tell MD5 sums: an ETag looks like one also where it is none, as with keys of KMS."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._reset()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._reset)
         self._tells: dict[tuple[str, ...], bool] = {}
         self._differing: dict[str, str] = {}
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
 
     def are_told(self, path: RemotePath) -> bool:
         """Return whether the bucket tells MD5 sums, as far as is known."""

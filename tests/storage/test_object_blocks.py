@@ -1,6 +1,7 @@
 """A large object is read in blocks, of one version alone."""
 
 import random
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -111,6 +112,30 @@ def test_an_object_that_is_gone_is_missing_and_one_without_a_version_is_not_open
     for info in (ObjectInfo(10, ""), ObjectInfo(-1, "1")):
         with pytest.raises(OSError, match="tells no version or no length"):
             ObjectBlocks(PACK, info)
+
+
+def test_a_forked_process_does_not_wait_for_a_request_of_a_thread_of_its_parent(store: FaultyStore) -> None:
+    """The thread of the parent is one that waits while what is called in a child, by itself, is called."""
+    file, is_asked, may_answer = blocks(), threading.Event(), threading.Event()
+
+    def wait(number: int, data: bytes) -> bytes:
+        if number == 0:
+            is_asked.set()
+            may_answer.wait(20)
+        return data
+
+    store.faults["a.tar"] = wait
+    with ThreadPoolExecutor(2) as pool:
+        earlier = pool.submit(file.read, 0, 10)
+        assert is_asked.wait(20)
+        object_blocks._reset_all()
+        later = pool.submit(file.read, 0, 10)
+        try:
+            assert later.result(20) == DATA[:10]
+            assert not earlier.done()
+        finally:
+            may_answer.set()
+        assert earlier.result() == DATA[:10]
 
 
 def test_an_object_with_a_weak_tag_alone_is_not_read_in_parts() -> None:
