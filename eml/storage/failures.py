@@ -2,6 +2,7 @@
 
 import errno
 import re
+import socket
 from collections.abc import Iterator
 
 from eml.errors import DataError
@@ -35,14 +36,13 @@ _UNANSWERED = frozenset(
         "ClientConnectorError",
         "ClientConnectorDNSError",
         "ConnectionTimeoutError",
-        "SocketTimeoutError",
-        "ServerTimeoutError",
         "EndpointConnectionError",
         "ConnectTimeoutError",
-        "ReadTimeoutError",
     }
 )
 """Errors of aiohttp and botocore of a place where nothing answers."""
+_SLOW = frozenset({"SocketTimeoutError", "ServerTimeoutError", "ReadTimeoutError"})
+"""Errors of aiohttp and botocore of an answer that does not come in time."""
 _CUT = frozenset({"ClientPayloadError", "ContentLengthError", "TransferEncodingError"})
 """Errors of aiohttp of an answer that ends too early, which have a status that no server sent."""
 _MODULES = (
@@ -122,6 +122,26 @@ def is_passing(error: BaseException) -> bool:
     return any(type(cause).__module__.partition(".")[0] in _MODULES for cause in _chain(error))
 
 
+def is_unanswered(error: BaseException) -> bool:
+    """Return whether there was no connection to a place."""
+    return any(type(cause).__name__ in _UNANSWERED for cause in _chain(error))
+
+
+def _why_unanswered(error: BaseException) -> str:
+    """Return why there was no connection, in plain words, where they are known."""
+    causes = [*_chain(error), *(own for cause in _chain(error) if (own := getattr(cause, "os_error", None)))]
+    if any(isinstance(cause, socket.gaierror) or "DNS" in type(cause).__name__ for cause in causes):
+        return "no host of this name is known"
+    if any("Timeout" in type(cause).__name__ for cause in causes):
+        return "no connection in time"
+    text = plain_text(error)
+    refused = any(getattr(cause, "errno", None) == errno.ECONNREFUSED for cause in causes)
+    if refused or f"Errno {errno.ECONNREFUSED}]" in text or "Connect call failed" in text:
+        return "the connection is refused"
+    reason = next((own for cause in causes if (own := getattr(cause, "strerror", None))), None)
+    return plain_text(OSError(reason)) if reason else text
+
+
 def as_os_error(error: BaseException, name: object) -> OSError:
     """Return an error of a request as an OSError of the kind that the local disk would give; name: what was read."""
     text = str(name)
@@ -139,8 +159,10 @@ def as_os_error(error: BaseException, name: object) -> OSError:
     detail = plain_text(error)
     if isinstance(error, OSError) and error.strerror:
         detail = " ".join(_SIGNED_IN.sub(r"\1***@", _QUERY.sub(r"\1***", str(error.strerror))).split())[:_MOST]
-    if any(type(cause).__name__ in _UNANSWERED for cause in _chain(error)):
-        detail = f"nothing answers at this address ({detail})"
+    if is_unanswered(error):
+        detail = f"nothing answers at this address ({_why_unanswered(error)})"
+    elif any(type(cause).__name__ in _SLOW for cause in _chain(error)):
+        detail = "no answer came in time"
     if status is not None and str(status) not in detail:
         detail = f"{detail} (status {status})"
     return OSError(errno.EIO, detail, text)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from eml.errors import DataError
-from eml.storage.failures import as_os_error, is_passing, plain_text
+from eml.storage.failures import as_os_error, is_passing, is_unanswered
 
 Answer = TypeVar("Answer")
 
@@ -26,11 +26,16 @@ class RetryPolicy:
     longest: float = 20.0
     """Seconds of a wait at most."""
     object_seconds: float = 90.0
-    """Seconds after the first attempt in which another one begins."""
+    """Seconds after the first attempt in which another one begins; of a place that has answered before and where
+    nothing answers now, as while it is started again, there are as many attempts as these seconds allow."""
     budget: float = 600.0
-    """Seconds that all threads of a process wait in sum; when they are used up, the command ends."""
+    """Seconds in which a process waits, in one thread or in many; when they are used up, the command ends."""
     refund: float = 0.2
     """Seconds that a request which succeeds gives back."""
+
+    def wait(self, attempt: int) -> float:
+        """Return the seconds of the wait after an attempt at most; attempt: its number, from 1."""
+        return min(self.longest, self.first * 2.0 ** min(attempt - 1, 30))
 
 
 POLICY = RetryPolicy()
@@ -39,18 +44,37 @@ _log = logging.getLogger("eml.storage")
 
 
 class RetryBudget:
-    """The seconds of waiting that are left to a process."""
+    """The seconds in which a process has waited: those in which several threads wait count once."""
 
     def __init__(self) -> None:
         self._lock, self._spent = threading.Lock(), 0.0
+        self._waiting, self._since = 0, 0.0
 
-    def spend(self, seconds: float) -> bool:
-        """Take the seconds of a wait; return whether there were as many."""
+    @property
+    def spent(self) -> float:
+        """The seconds by now."""
         with self._lock:
-            if self._spent + seconds > POLICY.budget:
+            return self._seconds()
+
+    def _seconds(self) -> float:
+        return self._spent + (time.monotonic() - self._since if self._waiting else 0.0)
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep for some seconds; return False, at once, where the budget is used up by then."""
+        with self._lock:
+            if self._seconds() + seconds > POLICY.budget:
                 return False
-            self._spent += seconds
-            return True
+            if not self._waiting:
+                self._since = time.monotonic()
+            self._waiting += 1
+        try:
+            time.sleep(seconds)
+        finally:
+            with self._lock:
+                self._waiting -= 1
+                if not self._waiting:
+                    self._spent += time.monotonic() - self._since
+        return True
 
     def refund(self) -> None:
         """Give back what a request that succeeds is worth."""
@@ -61,15 +85,19 @@ class RetryBudget:
 
 _budgets: dict[int, RetryBudget] = {}
 _reported: set[tuple[int, str]] = set()
+_answered: set[tuple[int, str]] = set()
+"""The places that have answered, by process."""
+
+
+def _place(name: object) -> tuple[int, str]:
+    return os.getpid(), "/".join(str(name).split("/")[:3])
 
 
 def _tell(name: object, error: Exception, seconds: float) -> None:
     """Log once for each place and process that it is asked again."""
-    place = "/".join(str(name).split("/")[:3])
-    if seconds > _SILENT and (os.getpid(), place) not in _reported:
-        _reported.add((os.getpid(), place))
-        reason = as_os_error(error, name).strerror
-        _log.warning("%s: %s; it is asked again for up to %.0f seconds", place, reason, POLICY.object_seconds)
+    if seconds > _SILENT and (place := _place(name)) not in _reported:
+        _reported.add(place)
+        _log.warning("%s: %s; it is asked again", place[1], as_os_error(error, name).strerror)
 
 
 def _budget() -> RetryBudget:
@@ -85,26 +113,42 @@ def with_retries(request: Callable[[], Answer], name: object) -> Answer:
 
     Raises:
         OSError: It failed for good, or as often as the policy says; FileNotFoundError for what is not there.
-        DataError: The budget of the process is used up, since the place fails too often; or a package is missing.
+        DataError: Nothing answers at the place; the budget of the process is used up, since the place fails too often;
+            or a package is missing.
     """
     begin, policy, budget = time.monotonic(), POLICY, _budget()
-    for attempt in range(policy.attempts):
+    attempt = 0
+    while True:
+        attempt += 1
         try:
             answer = request()
         except (DataError, KeyboardInterrupt, SystemExit, GeneratorExit):
             raise
         except Exception as error:  # of any package
-            wait = random.uniform(0.5, 1.0) * min(policy.longest, policy.first * 2**attempt)
-            late = time.monotonic() - begin + wait > policy.object_seconds
-            if not is_passing(error) or attempt == policy.attempts - 1 or late:
+            wait, seconds = random.uniform(0.5, 1.0) * policy.wait(attempt), time.monotonic() - begin
+            is_dead = is_unanswered(error)
+            is_last = attempt >= policy.attempts and not (is_dead and _place(name) in _answered)
+            if not is_passing(error) or is_last or seconds + wait > policy.object_seconds:
+                if is_dead:
+                    raise _unanswered(name, error, attempt, seconds) from error
                 raise as_os_error(error, name) from error
-            if not budget.spend(wait):
-                text = f"{name}: {plain_text(error)}. Requests to this place fail too often: the command has waited "
-                text += f"{policy.budget:.0f} seconds in all to repeat them. Run it again when the place answers"
-                raise DataError(text, code="remote-failing") from error
-            _tell(name, error, time.monotonic() - begin)
-            time.sleep(wait)
+            _tell(name, error, seconds)
+            if not budget.wait(wait):
+                raise _used_up(name, error, budget.spent) from error
         else:
             budget.refund()
+            if (place := _place(name)) not in _answered:
+                _answered.add(place)
             return answer
-    raise AssertionError("a loop without an attempt")
+
+
+def _unanswered(name: object, error: Exception, attempts: int, seconds: float) -> DataError:
+    text = f"{_place(name)[1]}: {as_os_error(error, name).strerror}. It was asked "
+    text += "once" if attempts == 1 else f"{attempts} times in {seconds:.0f} seconds"
+    return DataError(f"{text}. Run the command again when it answers", code="remote-failing")
+
+
+def _used_up(name: object, error: Exception, seconds: float) -> DataError:
+    text = f"{_place(name)[1]}: requests to this place fail too often, the last one with: "
+    text += f"{as_os_error(error, name).strerror}. The command has waited {seconds:.0f} seconds to repeat them. "
+    return DataError(f"{text}Run it again when the place answers", code="remote-failing")
