@@ -186,3 +186,15 @@ def test_the_end_of_a_training_leads_to_the_test_of_unseen_classes(
     assert "Every class measured here was trained on, so unseen classes were not measured.\n" in printed.out
     beside = f"The test beside the table has {classes} not trained on; eml evaluate measures them:\n"
     assert printed.err == (beside if classes else "")
+
+
+def test_no_line_of_a_terminal_ends_between_a_number_and_its_unit() -> None:
+    import io
+
+    from rich.console import Console
+
+    from eml.cli.display import console
+
+    terminal = Console(width=30, file=io.StringIO())
+    assert console._wrapped("the images were computed in 30 s", terminal) == "the images were computed in\n30 s"
+    assert console._wrapped("a file that is read has 1.5 MiB of", terminal) == "a file that is read has\n1.5 MiB of"

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 
 LONGEST_WORD = 20  # characters; what is longer is a name or a path
+_BEFORE_UNIT = re.compile(r"(?<=[0-9]) (?=(?:s|ms|min|h|px|MP|[kKMGT]i?B)\b)")
+_KEPT = "\ue000"  # stands for a space at which no line is broken
 UNLIMITED = 100_000  # columns of output that is piped: nothing is wrapped there
 
 
@@ -68,7 +70,7 @@ def prose(text: str, style: str | None = None) -> None:
 
 
 def _wrapped(text: str, terminal: Console) -> str:
-    """Return the text in lines as wide as the terminal, which would break words; longer words stay whole."""
+    """Return the text in lines as wide as the terminal, which would break words; longer ones and "30 s" stay whole."""
     import textwrap
 
     from rich.cells import cell_len
@@ -77,7 +79,11 @@ def _wrapped(text: str, terminal: Console) -> str:
     wrap = textwrap.TextWrapper(
         terminal.width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False, tabsize=1
     )
-    return "\n".join(wrap.fill(line) if cell_len(line) > terminal.width else line for line in text.split("\n"))
+    lines = (
+        wrap.fill(_BEFORE_UNIT.sub(_KEPT, line)) if cell_len(line) > terminal.width else line
+        for line in text.split("\n")
+    )
+    return "\n".join(lines).replace(_KEPT, " ")
 
 
 _hidden = ContextVar("_hidden", default=False)
