@@ -8,6 +8,7 @@ const AT_ONCE = 3; // requests: a browser opens six connections, and thumbnails 
 let served = null; // what the server says of itself to everybody
 let running = 0;
 const waiting = [];
+const early = []; // files that were taken before the server said what it is
 const embedded = []; // {article, name, vector}, of a server without an index
 
 /** Wait until there is a key that the server knows. */
@@ -16,6 +17,7 @@ const keys = {
   needed(message) {
     byId("key-form").hidden = false;
     byId("ask").hidden = true;
+    byId("main").ariaBusy = "false";
     say("key-problem", message);
     byId("key").focus();
     return new Promise((done) => this.waiting.push(done));
@@ -24,6 +26,8 @@ const keys = {
     byId("key-form").hidden = true;
     byId("ask").hidden = false;
     byId("forget-part").hidden = !key.get();
+    byId("main").ariaBusy = "false";
+    if (early.length) take(early.splice(0));
     for (const done of this.waiting.splice(0)) done();
   },
 };
@@ -84,6 +88,11 @@ function describeModel(models) {
 function take(files) {
   const images = [...files];
   if (!images.length || byId("ask").hidden) return;
+  if (byId("main").ariaBusy === "true") {
+    early.push(...images);
+    say("status", `${count(early.length, "image")} will be asked about when the server has answered`);
+    return;
+  }
   for (const file of images.reverse()) {
     const name = file.name || "pasted image";
     const parts = newArticle(name);
