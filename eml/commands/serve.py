@@ -100,7 +100,8 @@ class ServeResult(CommandResult):
     Attributes:
         address: Where it listened.
         seconds: How long.
-        answered: Kind of request → how many were answered.
+        answered: Kind of request → how many were answered: embed, search, classify, add, remove. Pages, /health and
+            what else only says what is served are not counted.
         refused: Error code → how many requests it ended.
         images: Images that were computed.
     """
@@ -111,12 +112,19 @@ class ServeResult(CommandResult):
     refused: dict[str, int]
     images: int
 
+    def lines(self) -> list[str]:
+        """Return that it ended, and each count with what is counted."""
+        answered, refused = sum(self.answered.values()), sum(self.refused.values())
+        return [
+            f"the server has stopped after {self.seconds:,.0f} s",
+            f"answered: {answered:,} embedding, search, classify and index request{'' if answered == 1 else 's'}",
+            f"refused: {refused:,} request{'' if refused == 1 else 's'}",
+            f"computed: {self.images:,} image{'' if self.images == 1 else 's'}",
+        ]
+
     def summary(self) -> str:
         """Return that it ended, and the counts."""
-        return (
-            f"the server has stopped: {sum(self.answered.values()):,} requests answered, "
-            f"{sum(self.refused.values()):,} refused, {self.images:,} images computed in {self.seconds:,.0f} s"
-        )
+        return "; ".join(self.lines())
 
     def summary_table(self) -> SummaryTable:
         """Return a line for each kind of request and error."""
@@ -297,9 +305,12 @@ def _tell(config: ServeConfig, engine: ServingEngine, address: str, caller: Call
         calibrated = "calibrated" if state.is_calibrated else "not calibrated: no probabilities"
         facts_text.insert(0, f"{state.images:,} images of {state.classes:,} classes, {calibrated}")
     caller.note(f"serving {facts.name}: {'; '.join(facts_text)}")
-    docs = f"; how to ask: {address}/docs" if config.docs else ""
     who = f"clients with a key of {config.keys}" if config.keys else "this computer alone, and nobody changes the index"
-    caller.note(f"listening on {address} to {who}{docs}; Ctrl-C ends it")
+    caller.note(f"listening on {address} to {who}; Ctrl-C ends it")
+    pages = [f"{address}/ takes photos"] if config.page else []
+    pages += [f"{address}/docs shows how to ask"] if config.docs else []
+    if pages:
+        caller.note(f"in a browser: {', '.join(pages)}")
     caller.note(f"try: {example_request(engine, address, has_keys=config.keys is not None)}")
 
 

@@ -70,6 +70,7 @@ def make_app(
         swagger_ui_oauth2_redirect_url=None,
     )
     answer_errors(app, has_docs=docs)
+    app.openapi = partial(_described, app, app.openapi)  # type: ignore[method-assign]
     server = Server(engine, Bodies(engine), may_change, fetch, metrics)
     for routes in (answers, index, about):
         routes.add_routes(app, server)
@@ -79,6 +80,15 @@ def make_app(
         facts = partial(_page_facts, engine, needs_key=needs_key, has_page=page, has_docs=docs)
         app.include_router(page_routes(facts, page=page, docs=docs))
     return app
+
+
+def _described(app: FastAPI, describe: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return the description of the interface without FastAPI's form of an error, which `answer_errors` replaces."""
+    if app.openapi_schema is None:
+        for operations in describe()["paths"].values():
+            for operation in operations.values():
+                operation["responses"].pop("422", None)
+    return describe()
 
 
 def _page_facts(engine: ServingEngine, *, needs_key: bool, has_page: bool, has_docs: bool) -> dict[str, Any]:

@@ -97,9 +97,13 @@ def answer_errors(app: FastAPI, *, has_docs: bool) -> None:
         assert isinstance(error, HTTPException), "of this type"
         status = error.status_code
         code = "not-found" if status == 404 else "not-allowed" if status == 405 else "invalid"
-        text = f"{request.method} {request.url.path[:200]}: {error.detail}" + (
-            "; /docs lists what there is" if has_docs else ""
-        )
+        said = error.detail
+        if status == 405:
+            said = f"use {' or '.join(dict(error.headers or {}).get('Allow', 'another method').split(', '))}"
+        elif status == 404 and said == "Not Found":
+            said = "there is no such path"
+        lists = "; /docs lists what there is" if has_docs else ""
+        text = f"{request.method} {request.url.path[:200]}: {said}{lists}"
         return error_reply(status, code, text, headers=error.headers)
 
     async def of_values(request: Request, error: Exception) -> Response:

@@ -49,7 +49,8 @@ class Refusal(Exception):  # noqa: N818 - an answer, not an error of the program
     def body(self) -> bytes:
         """Return the answer as JSON, in the form of OpenAI's errors."""
         kind = _TYPES.get(self.status, "server_error" if self.status >= 500 else "invalid_request_error")
-        return json.dumps({"error": {"code": self.code, "message": self.message, "param": None, "type": kind}}).encode()
+        facts = {"code": self.code, "message": self.message, "param": None, "type": kind}
+        return json.dumps({"error": facts}, separators=(",", ":"), ensure_ascii=False).encode()
 
     async def answer(self, send: Send) -> None:
         """Send the answer."""

@@ -13,10 +13,13 @@ import numpy as np
 import pytest
 
 from eml.errors import DataError
-from eml.serving.app import make_app
+from eml.serving.app import guarded, make_app
 from eml.serving.engine import ServingEngine
+from eml.serving.http_errors import error_reply
 from eml.serving.limits import ServingLimits
+from eml.serving.refusals import Refusal
 from eml.serving.routes import base
+from eml.serving.thumbnails import ServedThumbnails
 from tests.indexing.shop import network
 from tests.serving.shop_server import build_shop, photo_png, served_copy
 
@@ -235,9 +238,21 @@ def test_a_wrong_request_is_answered_with_its_code(
 
 def test_an_unknown_path_method_and_model_are_errors_of_the_same_dialect(client: Client) -> None:
     assert client.get("/v1/nothing").json()["error"]["code"] == "not-found"
-    assert client.get("/v1/search").status_code == 405
+    assert client.get("/v1/nothing").json()["error"]["message"].startswith("GET /v1/nothing: there is no such path; ")
+    wrong = client.get("/v1/search")
+    assert (wrong.status_code, wrong.json()["error"]["code"], wrong.headers["Allow"]) == (405, "not-allowed", "POST")
+    assert wrong.json()["error"]["message"] == "GET /v1/search: use POST; /docs lists what there is"
     other = client.post("/v1/embeddings", json={"input": uri("mug", 7), "model": "gpt"})
     assert (other.status_code, other.json()["error"]["code"]) == (404, "unknown-model")
+
+
+def test_errors_of_the_door_and_of_the_application_are_written_alike(engine: ServingEngine) -> None:
+    door = Client(guarded(make_app(engine), engine, host="localhost"))
+    for reply in (door.post("/v1/index/remove"), door.get("/v1/nothing")):
+        assert reply.status_code in (404, 421)
+        assert reply.text.startswith('{"error":{"code":"')
+    text = Refusal(400, "invalid-path", "größer").body().decode()
+    assert text == error_reply(400, "invalid-path", "größer").body.decode()
 
 
 def test_an_error_of_the_server_says_nothing_of_it(client: Client, engine: ServingEngine) -> None:
@@ -277,6 +292,16 @@ def test_the_interface_is_described_with_its_fields_and_shown_without_a_network(
     body = description["paths"]["/v1/search"]["post"]["requestBody"]["content"]
     assert set(body) == {"application/json", "multipart/form-data", "application/octet-stream"}
     assert body["application/json"]["schema"]["properties"]["k"]["default"] == 5
+    thumbnails = make_app(engine, thumbnails=ServedThumbnails(engine.index.folder))  # type: ignore[union-attr]
+    statuses = {
+        (status, reply["content"]["application/json"]["schema"]["$ref"])
+        for operations in Client(thumbnails).get("/openapi.json").json()["paths"].values()
+        for operation in operations.values()
+        for status, reply in operation["responses"].items()
+        if status >= "4"
+    }
+    one = "#/components/schemas/ErrorReply"
+    assert statuses == {(str(status), one) for status in base.ERRORS}, "all errors have one schema"
     for path in ("/", "/docs"):
         assert "://" not in client.get(path).text
     assert client.get("/page/facts").json()["limits"]["items"] == 4

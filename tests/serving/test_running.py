@@ -98,7 +98,13 @@ def test_one_signal_ends_the_command_with_what_it_did_and_a_second_one_at_once_w
     monkeypatch.setattr(running.GracefulServer, "startup", started_with_signals(1))
     assert main(["serve", "shop.index", "--port", "0", "--address-rate", "9", "--no-docs"]) == 0
     shown = capsys.readouterr()
-    assert shown.out == "the server has stopped: 0 requests answered, 0 refused, 0 images computed in 0 s\n"
+    assert shown.out == (
+        "the server has stopped after 0 s\n"
+        "answered: 0 embedding, search, classify and index requests\n"
+        "refused: 0 requests\n"
+        "computed: 0 images\n"
+    )
+    assert re.search(r"^in a browser: (http://127\.0\.0\.1:[0-9]+)/ takes photos$", shown.err, re.MULTILINE)
     assert "\nstopping: no request is being answered\n" in shown.err
     assert "/docs" not in shown.err
 
@@ -106,7 +112,9 @@ def test_one_signal_ends_the_command_with_what_it_did_and_a_second_one_at_once_w
     monkeypatch.setattr(ServingEngine, "open", lambda *arguments, **options: again)
     monkeypatch.setattr(running.GracefulServer, "startup", started_with_signals(2))
     assert main(["serve", "shop.index", "--port", "0"]) == 130
-    assert "stopped at once: 1 request was not answered" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "stopped at once: 1 request was not answered" in told
+    assert re.search(r"^in a browser: (http://\S+)/ takes photos, \1/docs shows how to ask$", told, re.MULTILINE)
 
 
 def started_with_signals(count: int) -> Any:

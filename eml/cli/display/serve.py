@@ -8,7 +8,8 @@ def show(result: ServeResult) -> None:
     """Print what the server did, once it has ended."""
     from eml.cli.display import console
 
-    console.show(result.summary())
+    for line in result.lines():
+        console.show(line)
 
 
 terminal = Terminal(serve, show, metavars={"allow_urls": "HOST", "cors": "ORIGIN"})

@@ -127,19 +127,47 @@ function parametersOf(operation) {
   return element("table", {}, element("thead", {}, element("tr", {}, ...head)), body);
 }
 
+/** Return the kinds of body. A field that an earlier kind has is not said again. */
 function bodiesOf(operation) {
-  return Object.entries(follow(operation.requestBody).content || {}).flatMap(([kind, { schema }]) => [
-    element("p", {}, "Body as ", element("code", {}, kind)), fieldsOf(schema || {}),
-  ]);
+  const said = new Set();
+  return Object.entries(follow(operation.requestBody).content || {}).flatMap(([kind, { schema }]) => {
+    const all = Object.entries(follow(schema).properties || {}), more = all.filter(([name]) => !said.has(name));
+    const absent = [...said].filter((name) => !all.some(([other]) => other === name));
+    const shared = more.length < all.length ? `, with the fields above${absent.length ? ` but ${absent.join(", ")}` : ""}, and` : "";
+    for (const [name] of all) said.add(name);
+    const own = shared ? { ...follow(schema), properties: Object.fromEntries(more) } : schema || {};
+    return [element("p", {}, "Body as ", element("code", {}, kind), shared), fieldsOf(own)];
+  });
 }
 
+const schemaOf = (response) => ((response.content || {})["application/json"] || {}).schema;
+const isError = (response) => ((schemaOf(response) || {}).$ref || "").endsWith("/ErrorReply");
+const responsesOf = (operation) => Object.entries(operation.responses || {}).map(([status, response]) => [status, follow(response)]);
+
+/** Return the answers; errors, which all have one form, by their status alone: `drawErrors` says what they are. */
 function answersOf(operation) {
-  return Object.entries(operation.responses || {}).map(([status, response]) => {
-    const own = follow(response), schema = ((own.content || {})["application/json"] || {}).schema;
-    const fields = schema ? fieldsOf(schema) : null;
+  const errors = responsesOf(operation).filter(([, response]) => isError(response)).map(([status]) => status);
+  const others = responsesOf(operation).filter(([, response]) => !isError(response));
+  const answers = others.map(([status, own]) => {
+    const schema = schemaOf(own), fields = schema ? fieldsOf(schema) : null;
     const title = element(fields ? "summary" : "p", { class: "quiet" }, element("code", {}, status), ` ${own.description || ""}`);
     return fields ? element("details", {}, title, fields) : title;
   });
+  if (!errors.length) return answers;
+  return [...answers, element("p", { class: "quiet" }, element("a", { href: "#errors" }, "Errors"), ` ${errors.join(", ")}`)];
+}
+
+/** Add what the errors of all operations are, once. */
+function drawErrors() {
+  const operations = Object.values(api.paths || {}).flatMap((path) => VERBS.filter((verb) => path[verb]).map((verb) => path[verb]));
+  const errors = new Map(operations.flatMap(responsesOf).filter(([, response]) => isError(response)));
+  if (!errors.size) return;
+  byId("contents").append(element("li", {}, element("a", { href: "#errors" }, "Errors")));
+  byId("operations").append(element(
+    "section", { id: "errors", "aria-labelledby": "errors-title" }, element("h2", { id: "errors-title" }, "Errors"),
+    element("p", {}, "Every operation answers an error in this form, whatever its status:"), fieldsOf(schemaOf(errors.values().next().value)),
+    ...[...errors].sort(([one], [other]) => one - other).map(([status, { description }]) => element("p", { class: "quiet" }, element("code", {}, status), ` ${description || ""}`)),
+  ));
 }
 
 function draw() {
@@ -159,6 +187,7 @@ function draw() {
       ));
     }
   }
+  drawErrors();
 }
 
 try {

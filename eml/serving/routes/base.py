@@ -33,7 +33,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         (400, "The request is wrong"),
         (401, "A key is needed"),
         (403, "The key may not do it"),
-        (404, "There is no index, or no such model"),
+        (404, "There is no index, or no such model, image or path"),
         (413, "The body is too large"),
         (415, "The type of the body is unknown"),
         (429, "The queue is full; Retry-After says when to come again"),

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Path, Response
 
+from eml.serving.routes.base import ERRORS
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -22,7 +24,7 @@ def thumbnail_routes(thumbnails: ServedThumbnails, dependencies: Sequence[Any] =
         "/v1/images/{id}/thumbnail",
         summary="Return an image of the index, at most 240 pixels wide and high.",
         response_class=Response,
-        responses={200: {"content": {"image/webp": {}}}, 404: {"description": "No such image, or its file is gone."}},
+        responses={200: {"content": {"image/webp": {}}}} | {status: ERRORS[status] for status in (400, 401, 404, 429)},
     )
     async def thumbnail(
         id_: Annotated[int, Path(alias="id", ge=0, le=LARGEST_ID, description="Of an image, as answers have it.")],

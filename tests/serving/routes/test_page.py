@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -18,12 +19,15 @@ from PIL import Image
 
 from eml.serving.keys import add_key
 from eml.serving.limits import ServingLimits
-from tests.indexing.shop import photo
+from tests.indexing.shop import network, photo
 from tests.reports.chromium import PROGRAM, Chromium
 from tests.serving.shop_server import build_shop
 
 pytest.importorskip("fastapi")
+from eml.serving.app import make_app
+from eml.serving.engine import ServingEngine
 from eml.serving.routes import page
+from eml.serving.running import served
 
 FILES = sorted(path for path in page.FOLDER.iterdir() if path.is_file())
 PALETTE = re.compile(r":root \{.*?\}", re.DOTALL)
@@ -77,6 +81,12 @@ def test_a_file_loads_nothing_from_elsewhere_and_fits_the_policy(path: Path) -> 
         assert (page.FOLDER / "".join(name)).is_file()
 
 
+def test_what_needs_no_answer_of_the_server_is_shown_at_once() -> None:
+    html = (page.FOLDER / "index.html").read_text(encoding="utf-8")
+    hidden = set(re.findall(r'<(?:section|form|details|div)[^>]*\sid="([\w-]+)"[^>]*\shidden[ >]', html))
+    assert hidden == {"key-form", "text-form", "options", "answers"}
+
+
 def test_every_input_has_a_name_and_every_id_of_the_scripts_exists() -> None:
     html = (page.FOLDER / "index.html").read_text(encoding="utf-8") + (page.FOLDER / "docs.html").read_text(
         encoding="utf-8"
@@ -101,7 +111,7 @@ def test_the_colours_are_those_of_the_reports() -> None:
     assert PALETTE.findall(own)[:2] == PALETTE.findall(reports)[:2]
 
 
-ASKS = "document.getElementById('ask')?.hidden === false"
+ASKS = "document.getElementById('main')?.ariaBusy === 'false' && !document.getElementById('ask').hidden"
 TOO_WIDE = "document.documentElement.scrollWidth > innerWidth"
 ANSWERED = "!document.querySelector('.waits') && document.querySelectorAll('.answer').length === {count}"
 SHOWN = "[...document.querySelectorAll('.near .frame')].every(frame => !frame.disabled || frame.querySelector('span'))"
@@ -187,6 +197,35 @@ def test_a_browser_asks_with_photos_and_shows_what_the_server_answers(shop: Path
         assert browser.complaints == []
         assert "9223372" not in browser.evaluate("document.body.innerText"), "a bound that nobody reaches"
         assert browser.evaluate("document.querySelector('.command pre').textContent").startswith("curl ")
+        errors = "[...document.querySelectorAll('.operation summary code')].filter(code => code.textContent >= '400')"
+        assert browser.evaluate(f"{errors}.map(code => code.textContent)") == [], "errors are said once"
+        assert browser.evaluate("document.querySelectorAll('#errors > .schema').length") == 1
+
+
+@pytest.mark.wide
+@pytest.mark.skipif(not PROGRAM, reason="no Chromium is installed")
+def test_a_photo_that_is_chosen_before_the_server_says_what_it_is_is_asked_about_later(photos: dict[str, Path]) -> None:
+    from fastapi import FastAPI
+
+    engine, begin = ServingEngine(network(), name="shop"), threading.Event()
+    app = make_app(engine)
+
+    class Slow(FastAPI):
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            if scope.get("path") == "/page/facts":
+                await asyncio.to_thread(begin.wait, 60)
+            await app(scope, receive, send)
+
+    with served(Slow(), engine) as address, Chromium() as browser:
+        browser.open(address, width=1280)
+        assert browser.evaluate("document.getElementById('drop').offsetHeight") > 100
+        browser.choose_files("#files", photos["mug"])
+        assert browser.evaluate("document.querySelectorAll('.answer').length") == 0
+        begin.set()
+        browser.wait_for(ANSWERED.format(count=1))
+        assert "numbers" in words_of(browser, 0)
+        assert browser.complaints == []
+    asyncio.run(engine.close())
 
 
 @pytest.mark.wide
