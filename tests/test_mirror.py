@@ -165,7 +165,6 @@ TESTED_THROUGH = {
     "indexing/classify": "indexing/test_index",
     "indexing/creating": "indexing/test_index",
     "indexing/condition_time": "indexing/test_where",
-    "indexing/database": "indexing/test_store",
     "indexing/embedding_rows": "indexing/test_store",
     "indexing/engines": "indexing/test_graphs",
     "indexing/exporting": "cli/test_index_commands",

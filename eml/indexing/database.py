@@ -1,6 +1,7 @@
 """The connection to index.sqlite: whole transactions, writers one after the other, errors with their cause."""
 
 import os
+import shutil
 import sqlite3
 import threading
 import time
@@ -21,6 +22,7 @@ PAGE_SIZE = 16_384  # bytes; embeddings of up to some thousand numbers fill most
 PATIENCE = 600.0  # seconds that a writer waits for the others
 READING = 10_000  # milliseconds that a reader waits for what is locked for a moment
 TELLING = 1.0  # seconds of waiting before it is told
+NEEDED = 65_536  # bytes beside the database in which processes say what they read
 LARGE_LOG = 64 << 20  # bytes of the log of changes that are moved into the database at once
 
 BUSY, READ_ONLY, DAMAGED, FULL, CANNOT_OPEN, DISK = {5, 6}, {8}, {1, 11, 17, 20, 26}, {13}, {14, 15, 22}, {10}
@@ -209,9 +211,20 @@ def explain(error: sqlite3.Error, path: Path) -> EmlError:
         return OutputError(f"{path}: the disk is full; nothing has been changed", code="disk-full")
     if code in READ_ONLY:
         return OutputError(f"{path}: cannot be written: {error}", code="not-writable")
+    if code in CANNOT_OPEN | DISK and path.is_file() and _free(path.parent) < NEEDED:
+        text = f"{path}: the disk is full; searching needs {NEEDED // 1024} kB beside the index too. Free space"
+        return OutputError(text, code="disk-full")
     if code in CANNOT_OPEN | DISK:
         return DataError(f"{path}: cannot be read: {error}", code="not-readable")
     return damaged(path, str(error))
+
+
+def _free(folder: Path) -> int:
+    """Return the free bytes of a folder's disk; as many as are needed where they cannot be told."""
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return NEEDED
 
 
 def damaged(path: Path, reason: str) -> DataError:

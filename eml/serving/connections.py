@@ -212,7 +212,11 @@ def guarded_protocol(
                 transport.close()
                 return
             self._lingers = True
-            transport.write_eof()
+            try:
+                transport.write_eof()
+            except OSError:  # the client is gone already
+                transport.abort()
+                return
             self.flow.resume_reading()
             self.loop.call_later(limits.linger_seconds, transport.abort)
 

@@ -13,6 +13,8 @@ WRONG_PER_MINUTE = 10.0
 """Wrong keys of an address that are answered with 401; those above it get 429."""
 OPEN_PATHS = frozenset({"/", "/health", "/docs", "/openapi.json", "/favicon.ico"})
 """Paths that need no key: the page, how to ask, and whether the server is well."""
+WATCHED_PATHS = frozenset({"/health", "/metrics"})
+"""Paths of whoever watches the server, which no rate of an address limits: it would look ill when it is busy."""
 OPEN_FOLDERS = ("/page/", "/docs/")
 WRITE_PATHS = ("/v1/index/add", "/v1/index/remove")
 NO_KEYS = (
@@ -40,7 +42,7 @@ class Gate:
     Args:
         app: The application.
         keys: The keys; None: there are none.
-        address_rate: Requests a minute of an address that shows no key; None: any number.
+        address_rate: Requests a minute of an address that shows no key, but for /health and /metrics; None: any number.
         refused: Is called with a word for each refusal.
         buckets: The rates.
     """
@@ -82,7 +84,8 @@ class Gate:
             if needed is not None and self.keys is not None:
                 text = "this needs a key: send it as Authorization: Bearer KEY, or as X-API-Key"
                 raise Refusal(401, "needs-key", text, headers={"www-authenticate": "Bearer"})
-            self._take(f"address {client}", self.address_rate)
+            if scope["path"] not in WATCHED_PATHS:
+                self._take(f"address {client}", self.address_rate)
             return None
         self._take(f"key {key.name}", key.rate)
         if needed is not None and not key.may(needed):

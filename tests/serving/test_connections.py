@@ -1,6 +1,7 @@
 """Connections that are slow on purpose, or too many, at a server of uvicorn in this process."""
 
 import asyncio
+import errno
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from eml.serving.connections import ConnectionLimits, server_settings
+from eml.serving.connections import ConnectionLimits, guarded_protocol, server_settings
 from eml.serving.refusals import Refusal
 
 LIMITS = ConnectionLimits(most=4, head_bytes=2000, head_seconds=0.25, idle_seconds=0.25, unread_seconds=0.25)
@@ -134,6 +135,29 @@ def test_a_client_that_is_refused_while_it_sends_a_large_body_reads_why() -> Non
         assert not state.connections
 
     run(check)
+
+
+def test_a_client_that_goes_away_while_it_is_refused_is_no_error() -> None:
+    class Gone:
+        is_aborted = False
+
+        def is_closing(self) -> bool:
+            return False
+
+        def can_write_eof(self) -> bool:
+            return True
+
+        def write_eof(self) -> None:
+            raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+
+        def abort(self) -> None:
+            self.is_aborted = True
+
+    kind: Any = guarded_protocol(LIMITS)
+    connection, transport = kind.__new__(kind), Gone()
+    connection._is_late = True
+    connection._close(transport)
+    assert transport.is_aborted
 
 
 def test_a_client_that_sends_on_after_it_was_refused_is_cut_off() -> None:

@@ -128,10 +128,16 @@ def test_keys_and_addresses_have_rates_of_their_own(file: Path) -> None:
     gate = Gate(Inner(), keys=KeyRing.read(file), address_rate=6)
     assert [ask(gate, "POST", "/v1/search", x_api_key=slow).status for _ in range(4)] == [200, 200, 429, 429]
     assert [ask(gate, "POST", "/v1/search", x_api_key=quick).status for _ in range(50)] == [200] * 50
-    assert [ask(gate, "GET", "/health").status for _ in range(3)] == [200, 429, 429]
-    refused = ask(gate, "GET", "/health")
+    assert [ask(gate, "GET", "/docs").status for _ in range(3)] == [200, 429, 429]
+    refused = ask(gate, "GET", "/docs")
     assert (refused.error["code"], refused.error["type"]) == ("too-many-requests", "rate_limit_error")
     assert int(refused.headers[b"retry-after"]) == 10
+
+
+def test_whoever_watches_the_server_is_not_limited_by_the_rate_of_its_address() -> None:
+    gate = Gate(Inner(), keys=None, address_rate=6)
+    assert [ask(gate, "POST", "/v1/search").status for _ in range(3)] == [200, 429, 429]
+    assert {ask(gate, "GET", path).status for path in ("/health", "/metrics") * 5} == {200}
 
 
 def test_a_header_with_a_key_that_is_sent_twice_is_refused(file: Path) -> None:
