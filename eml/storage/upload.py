@@ -9,16 +9,20 @@ import hashlib
 import json
 import os
 import shutil
+import stat
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from eml.errors import DataError, OutputError
 from eml.storage.file_systems import file_system, location
+from eml.storage.object_ranges import read_range
 from eml.storage.objects import object_info, read_bytes
 from eml.storage.remote_path import RemotePath
 from eml.storage.retries import with_retries
@@ -31,6 +35,8 @@ WRITABLE = ("s3", "gs", "az", "abfs", "memory")
 _TEMPORARY = ".eml-tmp-"
 _THREADS = 8
 _MOST = 32 * 2**20  # bytes of a manifest
+_BLOCK = 8 * 2**20  # bytes of a request of a file that is fetched
+_LEFT = 3600.0  # seconds after which an unfinished copy is one of a process that was killed
 
 Advance = Callable[[int], None]
 
@@ -201,30 +207,44 @@ def _manifest_of(target: RemotePath) -> dict[str, dict[str, Any]] | None:
         content = json.loads(read_bytes(target / MANIFEST, at_most=_MOST))
     except FileNotFoundError:
         return None
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     except OSError as error:
         text = f"{target}: cannot be read: {error.strerror or error}"
         raise OutputError(text, code="not-readable", parameter="upload_to") from error
     files = content.get("files") if isinstance(content, dict) else None
-    if not isinstance(files, dict) or not all(map(_is_entry, files.items())):
+    if not isinstance(files, dict) or not files or not all(map(_is_entry, files.items())):
         return None
-    return files
+    if any(folder.as_posix() in files for name in files for folder in PurePosixPath(name).parents):
+        return None
+    return {name: {"bytes": facts["bytes"], "digest": facts["digest"]} for name, facts in files.items()}
 
 
 def _is_entry(item: tuple[object, object]) -> bool:
     """Return whether an entry of a manifest names a file below its folder, with its bytes and digest."""
-    name, facts = item
-    path = PurePosixPath(str(name))
-    is_below = not path.is_absolute() and not {"..", "."} & set(path.parts) and "\0" not in str(name)
-    is_known = isinstance(facts, dict) and isinstance(facts.get("bytes"), int) and isinstance(facts.get("digest"), str)
-    return bool(is_below and is_known and path.parts and "\\" not in str(name))
+    name, facts = str(item[0]), item[1]
+    path = PurePosixPath(name)
+    if (
+        name != path.as_posix()
+        or path.is_absolute()
+        or not path.parts
+        or ".." in path.parts
+        or set(name) & {"\0", "\\"}
+    ):
+        return False
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    size = facts.get("bytes") if isinstance(facts, dict) else None
+    return type(size) is int and size >= 0 and isinstance(facts, dict) and isinstance(facts.get("digest"), str)
 
 
 def fetch(source: RemotePath, folder: Path) -> Path:
     """Return a local folder with a copy that `upload` made, each file checked by its digest.
 
-    It lies in `folder`, under the digest of the manifest, so that one that was fetched before is not fetched again.
+    It lies in `folder`, under the digest of the manifest, so that one that was fetched before is not fetched again
+    while its files are there with their sizes.
 
     Raises:
         DataError: There is no whole copy, or a file of it does not fit its digest.
@@ -236,26 +256,103 @@ def fetch(source: RemotePath, folder: Path) -> Path:
         raise DataError(text, code="not-a-copy")
     key = hashlib.blake2b(json.dumps([str(source), files], sort_keys=True).encode(), digest_size=12).hexdigest()
     place = folder / key / source.name
-    if (place.parent / SOURCE).is_file():
+    if _is_whole(place, files):
         return place
+    _remove_leftovers(folder)
     temporary = folder / f".{key}-{uuid.uuid4().hex[:8]}"
 
     def bring(name: str) -> None:
-        data = read_bytes(source / name)
-        if hashlib.blake2b(data, digest_size=16).hexdigest() != files[name]["digest"]:
-            text = f"{source / name}: is not the file that {MANIFEST} lists; the copy may be in the making: try again"
-            raise DataError(text, code="damaged-file")
         path = temporary / source.name / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+        if not _is_brought(source / name, path, files[name]["bytes"]) or _digest(path) != files[name]["digest"]:
+            text = f"{source / name}: is not the file that {MANIFEST} lists; the copy may be in the making: try again"
+            raise DataError(text, code="damaged-file")
 
     try:
         with ThreadPoolExecutor(_THREADS) as pool:
             for future in [pool.submit(bring, name) for name in sorted(files)]:
                 future.result()
         (temporary / SOURCE).write_text(str(source), encoding="utf-8")
-        with suppress(OSError):  # another process was first
-            temporary.replace(folder / key)
+        _put_in_place(temporary, folder / key, lambda: _is_whole(place, files))
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return place
+
+
+def _is_whole(place: Path, files: dict[str, dict[str, Any]]) -> bool:
+    """Return whether a folder is a fetched copy of which every file has the size that the manifest says."""
+    try:
+        if not (place.parent / SOURCE).is_file():
+            return False
+        states = {name: (place / name).lstat() for name in files}
+    except OSError:
+        return False
+    return all(stat.S_ISREG(state.st_mode) and state.st_size == files[name]["bytes"] for name, state in states.items())
+
+
+def _is_brought(source: RemotePath, path: Path, size: int) -> bool:
+    """Write an object into a file, a block at a time, and return whether it has so many bytes; it is read no further.
+
+    Raises:
+        OSError: It cannot be read, after retries, or the disk is full.
+    """
+    info = object_info(source)
+    if info.is_folder or info.bytes not in (-1, size):
+        return False
+    system, place = file_system(source), location(source)
+
+    def check(count: int, expected: int) -> None:
+        if count < expected:
+            raise OSError(errno.EIO, f"{count:,} bytes were read of {expected:,}", str(source))
+
+    def request() -> None:
+        system.get_file(place, str(path), most=size)
+        check(path.stat().st_size, size)
+
+    def block(start: int, end: int) -> bytes:
+        data = bytes(system.cat_file(place, start=start, end=end))
+        check(len(data), end - start)
+        return data
+
+    if source.scheme in ("https", "http"):
+        with_retries(request, source)
+        return path.stat().st_size == size
+    with path.open("wb") as file:
+        for start in range(0, size, _BLOCK):
+            end = min(start + _BLOCK, size)
+            if source.scheme == "s3" and info.tag and info.is_exact:
+                file.write(read_range(source, info, start, end))
+            else:
+                file.write(with_retries(partial(block, start, end), source))
+        return file.tell() == size
+
+
+def _put_in_place(temporary: Path, copy: Path, is_whole: Callable[[], bool]) -> None:
+    """Rename a fetched copy to its place, unless another process was first; what lies there and is not whole goes.
+
+    Raises:
+        OSError: It cannot be renamed.
+    """
+    for attempt in range(3):
+        with suppress(OSError):
+            temporary.replace(copy)
+            return
+        if is_whole():
+            return
+        old = temporary.with_name(f"{temporary.name}-{attempt}")
+        with suppress(OSError):
+            copy.replace(old)
+            if old.is_dir() and not old.is_symlink():
+                shutil.rmtree(old, ignore_errors=True)
+            else:
+                old.unlink()
+    temporary.replace(copy)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what processes that were killed while they fetched have left."""
+    for path in folder.glob(".*-*"):
+        with suppress(OSError):
+            latest = max(entry.lstat().st_mtime for entry in (path, *path.rglob("*")))
+            if time.time() - latest > _LEFT:
+                shutil.rmtree(path, ignore_errors=True)

@@ -1,10 +1,14 @@
 import json
+import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from eml.errors import DataError, OutputError
 from eml.storage import RemotePath
+from eml.storage import upload as upload_module
 from eml.storage.upload import MANIFEST, check_target, fetch, upload
 from tests.storage.stores import FaultyStore, faulty_store
 
@@ -105,3 +109,94 @@ def test_a_single_file_and_several_are_copied_by_their_names(run: Path) -> None:
         assert names(store) == {"a.txt", "deep/b.txt", MANIFEST}
         with pytest.raises(DataError, match="no such file or folder"):
             upload([run / "missing"], TARGET)
+
+
+def test_a_damaged_copy_is_fetched_again_and_a_folder_that_is_none_makes_room(run: Path, tmp_path: Path) -> None:
+    with faulty_store() as store:
+        upload([run], TARGET)
+        copy = fetch(TARGET, tmp_path / "cache")
+        damages: list[Callable[[], object]] = [
+            lambda: (copy / "a.txt").write_text("fir"),
+            lambda: (copy / "deep" / "b.txt").unlink(),
+            lambda: (copy.parent / ".copied-from").unlink(),
+            lambda: shutil.rmtree(copy),
+            lambda: (copy / "a.txt").unlink() or (copy / "a.txt").symlink_to(run / "a.txt"),  # type: ignore[func-returns-value]
+            lambda: shutil.rmtree(copy.parent) or copy.parent.write_text("a file"),  # type: ignore[func-returns-value]
+        ]
+        for damage in damages:
+            damage()
+            assert fetch(TARGET, tmp_path / "cache") == copy
+            assert ((copy / "a.txt").read_text(), (copy / "deep/b.txt").read_text()) == ("first", "second")
+            assert not (copy / "a.txt").is_symlink()
+            assert [path.name for path in (tmp_path / "cache").iterdir()] == [copy.parent.name]
+        requests = store.requests["a.txt"]
+        assert fetch(TARGET, tmp_path / "cache") == copy
+        assert store.requests["a.txt"] == requests
+
+
+@pytest.mark.parametrize("other", ["first", "half"])
+def test_a_copy_of_another_process_is_believed_only_where_it_is_whole(run: Path, tmp_path: Path, other: str) -> None:
+    with faulty_store() as store:
+        upload([run], TARGET)
+        copy = fetch(TARGET, tmp_path / "cache")
+        aside = copy.parent.rename(tmp_path / "aside")
+        (aside / "1" / "deep" / "c.txt").write_text("its own")
+
+        def appear(number: int, data: bytes) -> bytes:
+            if aside.exists():
+                (aside / "1" / "a.txt").write_text(other)
+                aside.rename(copy.parent)
+            return data
+
+        store.faults["a.txt"] = appear
+        assert fetch(TARGET, tmp_path / "cache") == copy
+        assert (copy / "a.txt").read_text() == "first"
+        assert (copy / "deep" / "c.txt").exists() == (other == "first")
+
+
+def test_a_file_comes_in_blocks_and_no_more_of_it_than_the_manifest_says(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upload_module, "_BLOCK", 2)
+    with faulty_store() as store:
+        upload([run], TARGET)
+        assert (fetch(TARGET, tmp_path / "cache") / "a.txt").read_text() == "first"
+        assert store.requests["a.txt"] == 3
+        store.pipe("/bucket/runs/1/a.txt", b"first" * 1_000)
+        store.requests.clear()
+        with pytest.raises(DataError, match=r"a\.txt: is not the file that eml-upload\.json lists"):
+            fetch(TARGET, tmp_path / "other")
+        assert store.requests["a.txt"] == 0
+
+
+HOSTILE = {
+    "deep": "[" * 200_000,
+    "half a character": '{"files": {"\\ud800x": {"bytes": 1, "digest": "1"}}}',
+    "no files": '{"files": {}}',
+    "a file in a file": '{"files": {"a": {"bytes": 1, "digest": "1"}, "a/b": {"bytes": 1, "digest": "1"}}}',
+    "one file twice": '{"files": {"a/b": {"bytes": 1, "digest": "1"}, "a//b": {"bytes": 1, "digest": "1"}}}',
+    "fewer than none": '{"files": {"a": {"bytes": -1, "digest": "1"}}}',
+    "no number": '{"files": {"a": {"bytes": true, "digest": "1"}}}',
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_a_list_of_files_that_cannot_be_one_is_that_of_no_whole_copy(text: str, tmp_path: Path) -> None:
+    with faulty_store() as store:
+        store.pipe(f"/bucket/runs/1/{MANIFEST}", text.encode())
+        with pytest.raises(DataError, match="is no whole copy"):
+            fetch(TARGET, tmp_path / "cache")
+
+
+def test_what_a_killed_process_left_is_removed_an_hour_later(run: Path, tmp_path: Path) -> None:
+    left, used = (tmp_path / "cache" / f".{key}-12345678" for key in ("old", "new"))
+    for folder in (left, used):
+        (folder / "1").mkdir(parents=True)
+        (folder / "1" / "model.bin").write_text("half")
+        for path in (folder / "1", folder):
+            os.utime(path, times=(0, 0))
+    os.utime(left / "1" / "model.bin", times=(0, 0))  # the other is being written
+    with faulty_store():
+        upload([run], TARGET)
+        fetch(TARGET, tmp_path / "cache")
+    assert (left.exists(), used.exists()) == (False, True)

@@ -141,6 +141,15 @@ def test_of_an_answer_that_does_not_end_no_more_is_read_than_was_told(address: s
         read_bytes(RemotePath(f"{address}/endless.bin"))
 
 
+def test_no_more_of_an_object_is_written_into_a_file_than_is_wanted(address: str, tmp_path: Path) -> None:
+    system = file_systems.file_system(RemotePath(address))
+    for name, most, size in (("a", len(DATA), len(DATA)), ("a", 5, 6), ("endless", len(DATA), len(DATA) + 1)):
+        system.get_file(f"{address}/{name}.bin", str(tmp_path / "a.bin"), most=most)
+        assert (tmp_path / "a.bin").read_bytes() == (DATA * 2)[:size]
+    with pytest.raises(OSError, match="Content-Encoding 'gzip'"):
+        system.get_file(f"{address}/encoded.bin", str(tmp_path / "b.bin"))
+
+
 def test_a_server_that_does_not_answer_is_no_missing_file_and_said_once(
     address: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
