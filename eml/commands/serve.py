@@ -115,9 +115,10 @@ class ServeResult(CommandResult):
     def lines(self) -> list[str]:
         """Return that it ended, and each count with what is counted."""
         answered, refused = sum(self.answered.values()), sum(self.refused.values())
+        kinds = "or index request" if answered == 1 else "and index requests"
         return [
             f"the server has stopped after {self.seconds:,.0f} s",
-            f"answered: {answered:,} embedding, search, classify and index request{'' if answered == 1 else 's'}",
+            f"answered: {answered:,} embedding, search, classify {kinds}",
             f"refused: {refused:,} request{'' if refused == 1 else 's'}",
             f"computed: {self.images:,} image{'' if self.images == 1 else 's'}",
         ]

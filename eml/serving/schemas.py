@@ -8,7 +8,7 @@ from annotated_types import Ge, Lt
 from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field
 
 TINY = (
-    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGO4JCMPAALkARh7zfIdAAAAAElFTkSuQmCC"
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGM4UaEBAAN0AWnL+tDXAAAAAElFTkSuQmCC"
 )
 """An image of one pixel."""
 

@@ -19,6 +19,7 @@ from eml.serving.http_errors import error_reply
 from eml.serving.limits import ServingLimits
 from eml.serving.refusals import Refusal
 from eml.serving.routes import base
+from eml.serving.schemas import ClassifyRequest, EmbeddingsRequest, SearchRequest
 from eml.serving.thumbnails import ServedThumbnails
 from tests.indexing.shop import network
 from tests.serving.shop_server import build_shop, photo_png, served_copy
@@ -81,6 +82,13 @@ def test_embeddings_are_those_of_the_model_in_both_encodings_and_a_bad_input_fai
     assert answer["data"][1]["error"] == {"code": "not-an-image", "message": "its data URI is no base64"}
     coded = client.post("/v1/embeddings", json=body | {"encoding_format": "base64"}).json()["data"][2]["embedding"]
     assert base64.b64decode(coded) == expected[1].tobytes()
+
+
+def test_the_image_of_the_examples_is_one(client: Client) -> None:
+    for fields in (EmbeddingsRequest, SearchRequest, ClassifyRequest):
+        example = fields.model_json_schema()["examples"][0]
+        (item,) = client.post("/v1/embeddings", json={"input": example["input"]}).json()["data"]
+        assert "error" not in item
 
 
 def test_the_three_kinds_of_bodies_have_the_same_answers(client: Client) -> None:

@@ -18,7 +18,7 @@ import uvicorn
 
 import eml
 from eml.cli.app import main
-from eml.commands.serve import ServeConfig, _app, _checked_parts
+from eml.commands.serve import ServeConfig, ServeResult, _app, _checked_parts
 from eml.errors import ConfigError, Interrupted
 from eml.serving.app import make_app
 from eml.serving.batching import NoObserver
@@ -115,6 +115,24 @@ def test_one_signal_ends_the_command_with_what_it_did_and_a_second_one_at_once_w
     told = capsys.readouterr().err
     assert "stopped at once: 1 request was not answered" in told
     assert re.search(r"^in a browser: (http://\S+)/ takes photos, \1/docs shows how to ask$", told, re.MULTILINE)
+
+
+def test_the_last_lines_fit_a_terminal_and_say_what_is_counted() -> None:
+    counts = {"embed": 1_000_000, "add": 1}, {"queue-full": 1}
+    result = ServeResult(address="", seconds=86_400, answered=counts[0], refused=counts[1], images=64_000_000)
+    assert result.lines() == [
+        "the server has stopped after 86,400 s",
+        "answered: 1,000,001 embedding, search, classify and index requests",
+        "refused: 1 request",
+        "computed: 64,000,000 images",
+    ]
+    one = ServeResult(address="", seconds=1, answered={"search": 1}, refused={}, images=1)
+    assert one.lines()[1:] == [
+        "answered: 1 embedding, search, classify or index request",
+        "refused: 0 requests",
+        "computed: 1 image",
+    ]
+    assert max(map(len, result.lines())) < 80
 
 
 def started_with_signals(count: int) -> Any:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from eml.serving.thumbnails import ServedThumbnails
 
 LARGEST_ID = 2**63 - 1
+RESPONSES: dict[int | str, dict[str, Any]] = {status: ERRORS[status] for status in (400, 401, 404, 429)}
+RESPONSES[200] = {"content": {"image/webp": {}}}
 
 
 def thumbnail_routes(thumbnails: ServedThumbnails, dependencies: Sequence[Any] = ()) -> APIRouter:
@@ -24,7 +26,7 @@ def thumbnail_routes(thumbnails: ServedThumbnails, dependencies: Sequence[Any] =
         "/v1/images/{id}/thumbnail",
         summary="Return an image of the index, at most 240 pixels wide and high.",
         response_class=Response,
-        responses={200: {"content": {"image/webp": {}}}} | {status: ERRORS[status] for status in (400, 401, 404, 429)},
+        responses=RESPONSES,
     )
     async def thumbnail(
         id_: Annotated[int, Path(alias="id", ge=0, le=LARGEST_ID, description="Of an image, as answers have it.")],
