@@ -18,7 +18,7 @@ from tempfile import TemporaryFile
 from typing import Any
 
 from eml.errors import OutputError
-from eml.storage import RemotePath, is_remote, read_bytes
+from eml.storage import RemotePath, file_bytes, is_remote
 
 TEMPORARY_PREFIX = ".eml-tmp-"
 _TEMPORARY = re.compile(r"\.eml-tmp-(?:old-)?[0-9a-f]{8}(?:[-.]|$)")
@@ -301,7 +301,7 @@ def refuse_file_name(folder: Path, purpose: str) -> None:
 def digest(path: Path) -> str:
     """Return blake2b-128 of the file's bytes as 32 hex digits."""
     if isinstance(path, RemotePath):
-        return bytes_digest(read_bytes(path))
+        return bytes_digest(file_bytes(path))
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 

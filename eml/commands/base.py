@@ -25,6 +25,7 @@ from eml.files import as_argument
 from eml.images.image_size import ImageSize, size_word
 from eml.imported import is_imported
 from eml.progress import Progress, Report, no_progress
+from eml.storage.remembered import remembering
 from eml.storage.remote_path import as_place, is_remote, is_url
 
 _CODES = {  # of pydantic's errors; all others are of the type
@@ -321,7 +322,7 @@ def _with_plugins(run: Callable[[Config, Caller], Result]) -> Callable[[Config, 
 
             with caller.checks():
                 check_upload(upload_to, overwrite=bool(getattr(config, "overwrite", False)))
-        with _exits_refused():
+        with _exits_refused(), remembering():
             result = run(config, caller)
         if upload_to is not None:
             from eml.commands.with_upload import upload_result

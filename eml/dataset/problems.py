@@ -99,7 +99,7 @@ def file_problems(
 def _absent(names: "pd.Series[Any]", root: Path) -> tuple[list[int], list[int]]:
     """Return the rows whose image is not under the root, and those whose image is a link that leads out of it."""
     if isinstance(root, RemotePath):
-        present = image_states(root, names)
+        present = image_states(root, names, again=False)
         return [row for row, name in enumerate(names) if name not in present], []
     listed: dict[str, set[str]] = {}
     missing, outside = list[int](), list[int]()

@@ -14,13 +14,14 @@ from eml.dataset.problems import short_repr
 from eml.dataset.sidecar import first_written
 from eml.dataset.table import Table, read_columns, read_file_names
 from eml.errors import DataError
-from eml.files import digest
-from eml.images.packed.members import member_digest, member_info, member_state
-from eml.images.packed.remote_states import image_states
+from eml.files import bytes_digest, digest
+from eml.images.packed.members import member_digest, member_state
+from eml.images.packed.remote_states import image_info, image_states
 from eml.progress import Report
 from eml.storage import RemotePath, is_url
 from eml.storage.file_systems import IN_FLIGHT
-from eml.storage.objects import ObjectInfo, object_info
+from eml.storage.object_cache import cached_bytes
+from eml.storage.objects import ObjectInfo
 from eml.threads import in_order
 
 CONTENT = "content"
@@ -123,7 +124,7 @@ def _states(
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Return (N,) whether a file is there, and (N,) whether it has another size or was written later."""
     there, doubtful = np.zeros(len(names), bool), np.zeros(len(names), bool)
-    objects = image_states(root, names) if isinstance(root, RemotePath) else None
+    objects = image_states(root, names, again=False) if isinstance(root, RemotePath) else None
     for number, (name, size) in enumerate(zip(names, sizes.tolist(), strict=True)):
         state = _state(f"{root}/{name}") if objects is None else _state_of(objects.get(name))
         if state is None:
@@ -178,8 +179,8 @@ def _hash(path: str) -> str:
     try:
         if is_url(path):
             remote = RemotePath(path)
-            info = member_info(remote) or object_info(remote)
-            return _hash_of_version(remote, info.bytes, info.token)
+            info = image_info(remote)
+            return _hash_of_version(remote, info) if info.token else _hash_of_object(remote, info)
         return "" if (state := _state(path)) is None else _hash_of(path, *state)
     except (OSError, ValueError):
         return ""
@@ -192,6 +193,10 @@ def _hash_of(path: str, size: int | None, time: int) -> str:
 
 
 @lru_cache(2**16)
-def _hash_of_version(path: RemotePath, size: int, token: str) -> str:
+def _hash_of_version(path: RemotePath, info: ObjectInfo) -> str:
     """Return the hash of an object or of an image inside one, as `_hash_of`."""
-    return member_digest(path) or digest(path)
+    return _hash_of_object(path, info)
+
+
+def _hash_of_object(path: RemotePath, info: ObjectInfo) -> str:
+    return member_digest(path) or bytes_digest(cached_bytes(path, info))

@@ -15,7 +15,7 @@ from eml.dataset.image_root import is_own_root, present_root, root_line
 from eml.errors import DataError
 from eml.files import NO_PATH, digest, digest_of, is_path, moved_along, real_path, write_json
 from eml.json_files import is_json_with, read_json
-from eml.storage import as_place, is_remote, is_url, place_below
+from eml.storage import as_place, forget_files, is_remote, is_url, place_below
 from eml.versions import eml_version
 
 SIDECAR_ENDING = ".eml.json"
@@ -161,6 +161,8 @@ def describe(
 def changed_since_read(inputs: Collection[Path]) -> list[str]:
     """Return a line for each input that no longer has the digest with which it was read, where that is known."""
     read = inputs if isinstance(inputs, Mapping) else {}
+    if any(map(is_remote, read)):
+        forget_files()
     return [
         f"{path}: was changed while the command ran, and the result is of what it held before. Run the command again"
         for path, value in read.items()

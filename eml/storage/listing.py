@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from eml.errors import DataError
 from eml.storage.file_systems import IN_FLIGHT, file_system, location
 from eml.storage.objects import ObjectInfo, info_of, object_info
+from eml.storage.remembered import command_begin
 from eml.storage.remote_path import RemotePath
 from eml.storage.retries import with_retries
 
@@ -125,16 +126,22 @@ def look_again(folder: RemotePath, names: Iterable[str]) -> None:
     now = time.monotonic()
     with _lock:
         answers = _answers.get(str(folder), {})
-        old = [name for name in names if name not in answers or now - answers[name][0] >= FRESH]
+        since = min(now - FRESH, command_begin())
+        old = [name for name in names if name not in answers or answers[name][0] <= since]
     if old:
         states_of(folder, old)
 
 
-def states_of(folder: RemotePath, names: Iterable[str]) -> dict[str, ObjectInfo]:
+def states_of(folder: RemotePath, names: Iterable[str], *, again: bool = True) -> dict[str, ObjectInfo]:
     """Return the facts of those of the named objects that are there now, by name.
 
     They come from a listing that is at hand, else by a request for each where they are few, else from a new listing,
     and are what `known_info` returns from now on.
+
+    Args:
+        folder: The folder.
+        names: Relative to it.
+        again: Ask also for what the command that runs has asked for.
 
     Raises:
         OSError: The place cannot be asked.
@@ -152,14 +159,17 @@ def states_of(folder: RemotePath, names: Iterable[str]) -> dict[str, ObjectInfo]
         except FileNotFoundError:
             return None
 
-    begin = time.monotonic()
-    with ThreadPoolExecutor(min(IN_FLIGHT, max(1, len(listed)))) as pool:
-        states = list(pool.map(state, listed))
+    begin, since = time.monotonic(), math.inf if again else command_begin()
     with _lock:
-        _answers.setdefault(str(folder), {}).update(
-            (name, (begin, info)) for name, info in zip(listed, states, strict=True)
-        )
-    return {name: info for name, info in zip(listed, states, strict=True) if info is not None and not info.is_folder}
+        answers = _answers.get(str(folder), {})
+        known = {name: answers[name][1] for name in listed if name in answers and answers[name][0] >= since}
+    asked = [name for name in listed if name not in known]
+    with ThreadPoolExecutor(min(IN_FLIGHT, max(1, len(asked)))) as pool:
+        states = dict(zip(asked, pool.map(state, asked), strict=True))
+    with _lock:
+        _answers.setdefault(str(folder), {}).update((name, (begin, info)) for name, info in states.items())
+    infos = ((name, states[name] if name in states else known[name]) for name in listed)
+    return {name: info for name, info in infos if info is not None and not info.is_folder}
 
 
 def names_in(folder: RemotePath) -> list[str]:

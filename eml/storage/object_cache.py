@@ -74,14 +74,13 @@ def cached_bytes(path: RemotePath, info: ObjectInfo | None = None) -> bytes:
     info = info or object_info(path)
     cache = object_cache()
     if cache is None or not info.token or info.is_folder:
-        return read_whole(path, info)[0]
+        return read_whole(path, info).data
     if (data := cache.get(path, info)) is not None:
         return data
-    data, read = read_whole(path, info)
-    if read.md5 == "" and _is_other(path, read):  # nothing proves that the bytes are of this version
-        return data
-    cache.put(path, read, data)
-    return data
+    read = read_whole(path, info)
+    if read.is_proven or not _is_other(path, read.info):
+        cache.put(path, read.info, read.data)
+    return read.data
 
 
 def _is_other(path: RemotePath, read: ObjectInfo) -> bool:

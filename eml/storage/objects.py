@@ -6,8 +6,7 @@ import io
 import os
 import threading
 from dataclasses import replace
-from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, NamedTuple, cast
 
 from eml.storage.file_systems import file_system, location
 from eml.storage.object_info import ObjectInfo as ObjectInfo
@@ -42,10 +41,24 @@ def read_bytes(path: RemotePath, at_most: int | None = None) -> bytes:
     Raises:
         OSError: It cannot be read, after retries; FileNotFoundError where it is not there.
     """
-    return read_whole(path, None, at_most)[0]
+    return read_whole(path, None, at_most).data
 
 
-def read_whole(path: RemotePath, info: ObjectInfo | None, at_most: int | None = None) -> tuple[bytes, ObjectInfo]:
+class WholeObject(NamedTuple):
+    """The bytes of an object.
+
+    Attributes:
+        data: The bytes.
+        info: The facts of the version that they are of.
+        is_proven: Whether the bytes are surely of this version, and not of a later one.
+    """
+
+    data: bytes
+    info: ObjectInfo
+    is_proven: bool
+
+
+def read_whole(path: RemotePath, info: ObjectInfo | None, at_most: int | None = None) -> WholeObject:
     """Return the bytes of an object, and the facts of the version that they are of.
 
     Args:
@@ -54,7 +67,8 @@ def read_whole(path: RemotePath, info: ObjectInfo | None, at_most: int | None = 
         at_most: As for `read_bytes`.
 
     Returns:
-        The bytes; and the facts, without an MD5 where it proves nothing, so that the bytes may be of a later version.
+        The bytes and the facts, without an MD5 where it proves nothing. A web server says in its answer of which
+        version it is.
 
     Raises:
         OSError: As `read_bytes` does.
@@ -62,25 +76,30 @@ def read_whole(path: RemotePath, info: ObjectInfo | None, at_most: int | None = 
     system, place = file_system(path), location(path)
     known = [] if info is None else [info]
 
-    def whole(facts: ObjectInfo) -> bytes:
+    def whole(facts: ObjectInfo) -> tuple[bytes, ObjectInfo | None]:
         if path.scheme not in ("https", "http"):
-            return cast(bytes, system.cat_file(place))
-        if facts.bytes >= 0:  # one more, so that a longer answer is seen
-            return cast(bytes, system.cat_file(place, most=facts.bytes + 1))
-        return cast(bytes, system.cat_file(place) if at_most is None else system.cat_file(place, most=at_most))
+            return cast(bytes, system.cat_file(place)), None
+        most = facts.bytes + 1 if facts.bytes >= 0 else at_most  # one more, so that a longer answer is seen
+        data, answer = system.cat_version(place, most=most)
+        return data, info_of(answer)
 
-    def request() -> tuple[bytes, ObjectInfo]:
+    def request() -> WholeObject:
         facts = known.pop() if known else info_of(system.info(place))  # as it is now, from the second attempt on
         if facts.is_folder:
             raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
         cut = at_most is not None and facts.bytes > at_most
-        data = cast(bytes, system.cat_file(place, start=0, end=at_most) if cut else whole(facts))
+        data, answer = (system.cat_file(place, start=0, end=at_most), None) if cut else whole(facts)
         expected = at_most if cut and at_most is not None else facts.bytes
         if expected >= 0 and len(data) != expected:
             raise OSError(errno.EIO, f"{len(data):,} bytes were read of {expected:,}", str(path))
+        if answer is not None and answer.token and answer.bytes in (-1, len(data)):
+            version = replace(answer, bytes=facts.bytes, md5="")
+            is_same = facts.is_same_version(version)
+            return WholeObject(data, replace(facts, md5="") if is_same else version, is_proven=True)
         if not cut and facts.md5 and not _checksums.agree(path, facts.md5, data):
             raise OSError(errno.EIO, "the bytes that were read are not those of its checksum", str(path))
-        return data, facts if _checksums.are_told(path) else replace(facts, md5="")
+        facts = facts if _checksums.are_told(path) else replace(facts, md5="")
+        return WholeObject(data, facts, facts.md5 != "")
 
     return with_retries(request, path)
 
@@ -163,11 +182,6 @@ class _ObjectFile(io.RawIOBase):
         buffer[: len(data)] = data
         self._at += len(data)
         return len(data)
-
-
-def as_file(path: Path) -> Path | IO[bytes]:
-    """Return a local path as it is, and a remote one as a file, for packages that take either."""
-    return open_binary(path) if isinstance(path, RemotePath) else path
 
 
 def open_binary(path: RemotePath) -> IO[bytes]:

@@ -11,6 +11,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 import aiohttp
+from fsspec.asyn import sync_wrapper
 from fsspec.implementations.http import HTTPFileSystem
 from yarl import URL
 
@@ -144,7 +145,7 @@ class WebFileSystem(HTTPFileSystem):  # type: ignore[misc]  # fsspec has no type
         for method in ("HEAD", "GET"):
             options = {"allow_redirects": True} | self.kwargs | settings
             async with session.request(method, self.encode_url(url), **options) as answer:
-                if method == "HEAD" and answer.status >= 400:
+                if method == "HEAD" and answer.status >= 400 and answer.status not in (404, 410):
                     continue
                 self._raise_not_found_for_status(answer, url)
                 if method == "GET":
@@ -205,3 +206,18 @@ class WebFileSystem(HTTPFileSystem):  # type: ignore[misc]  # fsspec has no type
                     file.write(chunk[: most + 1 - file.tell()])
                     if file.tell() > most:
                         break
+
+    async def _cat_version(self, url: str, most: int | None = None) -> tuple[bytes, dict[str, Any]]:
+        """Return the bytes of an object, at most `most`, and its facts as the same answer tells them."""
+        session = await self.set_session()
+        async with session.get(self.encode_url(url), **self.kwargs) as answer:
+            self._raise_not_found_for_status(answer, url)
+            _check_encoding(answer)
+            if answer.status == 206:
+                _check_range(answer, None, None)
+            length = answer.headers.get("Content-Length", "")
+            size = int(length) if length.isdecimal() else None
+            data = await _bytes_of(answer, size + 1 if most is None and size is not None else most)
+            return data, {"type": "file", "size": size} | _told_version(answer)
+
+    cat_version = sync_wrapper(_cat_version)

@@ -18,27 +18,34 @@ _MOST_ASKED = 4_000  # files of a web server, each of which is a request before 
 _FILES_AT_ONCE = 4  # packed files whose keys are read
 
 
-def image_states(root: RemotePath, names: Iterable[str]) -> dict[str, ObjectInfo]:
+def image_states(root: RemotePath, names: Iterable[str], *, again: bool = True) -> dict[str, ObjectInfo]:
     """Return the facts of those of the named images that are there now, by name, as `states_of` does.
 
     Those of an image inside a packed file are the version of that file and −1 for bytes. Each packed file is asked for
     once, and its keys are read.
 
+    Args:
+        root: The folder of the images.
+        names: Relative to it.
+        again: Ask also for what the command that runs has asked for.
+
     Raises:
         DataError: The place cannot be asked, or a packed file there cannot be read in parts.
     """
     try:
-        return _image_states(root, names)
+        return _image_states(root, names, again)
     except OSError as error:
         place = error.filename if is_url(error.filename) else root
         text = f"{place}: cannot be read: {error.strerror or error}"
         raise DataError(text, code="not-readable", parameter="root") from error
 
 
-def _image_states(root: RemotePath, names: Iterable[str]) -> dict[str, ObjectInfo]:
+def _image_states(root: RemotePath, names: Iterable[str], again: bool) -> dict[str, ObjectInfo]:
     possible = {name: _packed_files(name) for name in names}
     plain = [name for name, files in possible.items() if not files]
-    states = states_of(root, {**dict.fromkeys(plain), **{file: None for files in possible.values() for file in files}})
+    states = states_of(
+        root, {**dict.fromkeys(plain), **{file: None for files in possible.values() for file in files}}, again=again
+    )
     inside: dict[str, list[str]] = {}
     odd: list[str] = []  # in a folder that is called like a packed file
     for name, files in possible.items():
@@ -47,7 +54,7 @@ def _image_states(root: RemotePath, names: Iterable[str]) -> dict[str, ObjectInf
         elif files:
             odd.append(name)
     states_now = {name: states[name] for name in plain if name in states}
-    states_now |= states_of(root, odd) if odd else {}
+    states_now |= states_of(root, odd, again=again) if odd else {}
     groups = in_order(lambda file: _states_inside(root, file, inside[file]), list(inside), _FILES_AT_ONCE)
     for group in groups:
         states_now |= group
