@@ -163,9 +163,9 @@ def states_of(folder: RemotePath, names: Iterable[str], *, again: bool = True) -
     with _lock:
         answers = _answers.get(str(folder), {})
         known = {name: answers[name][1] for name in listed if name in answers and answers[name][0] >= since}
-    asked = [name for name in listed if name not in known]
-    with ThreadPoolExecutor(min(IN_FLIGHT, max(1, len(asked)))) as pool:
-        states = dict(zip(asked, pool.map(state, asked), strict=True))
+    unknown = [name for name in listed if name not in known]
+    with ThreadPoolExecutor(min(IN_FLIGHT, max(1, len(unknown)))) as pool:
+        states = dict(zip(unknown, pool.map(state, unknown), strict=True))
     with _lock:
         _answers.setdefault(str(folder), {}).update((name, (begin, info)) for name, info in states.items())
     infos = ((name, states[name] if name in states else known[name]) for name in listed)

@@ -1,4 +1,4 @@
-"""What a command has learned of files at addresses: their facts and the bytes of small ones, for as long as it runs.
+"""Keep what a command has learned of files at addresses, their facts and the bytes of small ones, while it runs.
 
 A table and its sidecar are looked at by many steps of a command, each of which would be a request. The next command
 asks anew; outside of commands nothing is remembered.
