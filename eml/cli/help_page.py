@@ -20,8 +20,8 @@ class PlainCommand(TyperCommand):
         try:
             return super().parse_args(ctx, args)
         except Exception as error:
-            if isinstance(message := getattr(error, "message", None), str):
-                error.message = _plain_message(message)  # type: ignore[attr-defined] - of a usage error
+            if isinstance(message := getattr(error, "message", None), str):  # a usage error
+                setattr(error, "message", _plain_message(message))  # noqa: B010 - its type is of the Typer at hand
             raise
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
