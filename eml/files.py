@@ -45,6 +45,8 @@ def as_argument(path: Path) -> str:
 
 def is_path(text: str) -> bool:
     """Return whether text can name a file: no NUL or lone surrogate, at most 255 bytes a name and 4,095 in all."""
+    if text.isascii() and len(text) <= LONGEST_NAME:  # as nearly all are; of a tar file there may be a million
+        return "\0" not in text
     try:
         raw = os.fsencode(text)
     except UnicodeEncodeError:

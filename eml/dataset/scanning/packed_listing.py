@@ -14,6 +14,7 @@ from eml.dataset.scanning.class_level import LAST, ClassLevel, class_of_packed
 from eml.dataset.scanning.file_problem import FileProblem
 from eml.images.locate import stays_below
 from eml.images.packed.contents import Contents, NotPackedError, UnusableError
+from eml.images.packed.keys import is_hidden
 from eml.images.packed.members import PACKED_SUFFIXES, contents_of
 from eml.json_files import read_json
 from eml.storage import RemotePath
@@ -79,7 +80,7 @@ class PackedImages:
             self.problems.append(FileProblem(name, problem.reason, problem.detail))
         columns = self._bounded(file_name, contents.columns)
         for row, (key, own) in enumerate(zip(contents.keys, contents.labels, strict=True)):
-            if _is_hidden(key):
+            if is_hidden(key):
                 continue
             name = f"{file_name}/{key}"
             label = class_of_packed(file_name, key, level or LAST) if own is None else own
@@ -163,12 +164,6 @@ def _bytes_of(file: Path) -> int | None:
         return file.stat().st_size
     except OSError:
         return None
-
-
-def _is_hidden(key: str) -> bool:
-    """Return whether a key is of a file that a folder's listing passes over."""
-    parts = key.split("/")
-    return any(part.startswith(".") or part.lower() in ("__macosx", "thumbs.db", "desktop.ini") for part in parts)
 
 
 def add_columns(table: pd.DataFrame, columns: Mapping[str, Mapping[str, Any]], files: Sequence[str]) -> pd.DataFrame:

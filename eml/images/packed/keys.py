@@ -16,6 +16,7 @@ from eml.images.packed.contents import PackedProblem
 DIGITS = 8
 """Digits of the number of a row that is the key of an image without a name of its own."""
 
+_LITTER = ("__macosx", "thumbs.db", "desktop.ini")
 _leaves_root = re.compile(LEAVES_ROOT).search
 
 
@@ -29,14 +30,21 @@ def normal_key(name: str) -> str:
 
 def key_problem(key: str) -> PackedProblem | None:
     """Return why a text can be no key: keys are names below the packed file."""
-    shown = shown_key(key)
-    if shown != key:
+    if not key.isascii() and (shown := shown_key(key)) != key:
         return PackedProblem(shown, "unusable_name", "its name is not valid UTF-8; rename it")
     if _leaves_root(key):
         return PackedProblem(key, "unusable_name", "its name reads like a path out of the dataset; rename it")
     if not key or not is_image_name(key) or "\n" in key:
         return PackedProblem(key[:200], "unusable_name", "its name is empty, too long or no name of a file; rename it")
     return None
+
+
+def is_hidden(key: str) -> bool:
+    """Return whether a key is of a file that a folder's listing passes over."""
+    lower = key.lower()
+    if key[:1] != "." and "/." not in key and not any(name in lower for name in _LITTER):
+        return False
+    return any(part.startswith(".") or part in _LITTER for part in lower.split("/"))
 
 
 def shown_key(key: str) -> str:

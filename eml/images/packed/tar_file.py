@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from eml.images.name_search import SUFFIXES
 from eml.images.packed.contents import Contents, PackedProblem
-from eml.images.packed.keys import KeyIndex, key_digests, key_problem, normal_key, shown_key
+from eml.images.packed.keys import KeyIndex, is_hidden, key_digests, key_problem, normal_key, shown_key
 from eml.images.packed.random_access import RandomFile, Section
 from eml.images.packed.tar_headers import TarEndsError, TarMember, members
 
@@ -171,17 +171,20 @@ class _Listed:
 
     def contents(self) -> Contents:
         """Return the images with what lies beside them."""
-        samples = {_sample(key): key for key in self.files if _has_image_suffix(key)}
+        named = {key: _sample(key) for key in self.files if _has_image_suffix(key)}
+        samples = set(named.values())
         beside: dict[str, dict[str, TarMember]] = {}
-        images = []
+        images: dict[str, str] = {}
         for key, member in self.files.items():
-            sample = _sample(key)
-            if _has_image_suffix(key) or sample not in samples:
-                images.append(key)  # of what is no image, its bytes decide, as in a folder
-            else:
+            sample = named.get(key) or _sample(key)
+            if key not in named and sample in samples:
                 beside.setdefault(sample, {})[key[len(sample) + 1 :].lower()] = member
-        contents = Contents(images, problems=self.problems)
-        facts = [self._facts(beside.get(_sample(key), {})) for key in images]
+            elif member.size or key not in named or is_hidden(key):
+                images[key] = sample  # of what is no image, its bytes decide, as in a folder
+            else:  # known without a look at each, which a file of a million of them would make long
+                self.problems.append(PackedProblem(key, "empty", "0 bytes"))
+        contents = Contents(list(images), problems=self.problems)
+        facts = [self._facts(beside.get(sample, {})) for sample in images.values()]
         contents.labels = [_label(own) for own in facts]
         contents.columns, left_out = _columns([own.get("json") for own in facts])
         if left_out:

@@ -92,7 +92,7 @@ def _member(header: bytes, kind: bytes, data: int, size: int, extended: dict[str
         if header[257:263] == b"ustar\0" and header[345]:
             name = f"{_text(header[345:500])}/{name}"
     form = _KINDS.get(kind, "device")
-    if any(key.startswith("GNU.sparse.") for key in extended):
+    if extended and any(key.startswith("GNU.sparse.") for key in extended):
         form = "sparse"
     if form == "file" and name.endswith("/"):  # the oldest tars have no kind for folders
         form = "folder"

@@ -14,6 +14,15 @@ def opened(path: Path) -> TarFile:
     return TarFile(LocalFile(str(path), path.stat().st_size))
 
 
+def test_images_without_bytes_are_listed_at_once_and_what_is_hidden_is_not(tmp_path: Path) -> None:
+    names = ["a/1.jpg", "a/.1.jpg", "__MACOSX/1.jpg", "a/2.png", "a/.gitkeep", "a/notes"]
+    members = [*((name, b"") for name in names), ("a/2.cls", b""), ("a/3.jpg", b"x"), ("a/3.cls", b"0")]
+    contents = opened(write_tar(tmp_path / "a.tar", members)).contents()
+    assert contents.problems == [("a/1.jpg", "empty", "0 bytes"), ("a/2.png", "empty", "0 bytes")]
+    assert contents.keys == ["a/.1.jpg", "__MACOSX/1.jpg", "a/.gitkeep", "a/notes", "a/3.jpg"]
+    assert contents.labels == [None, None, None, None, "0"]
+
+
 def test_images_are_found_by_their_names_and_read_whole(tmp_path: Path) -> None:
     members = [(f"class {number % 3}/{number}.jpg", bytes([number]) * (number * 300)) for number in range(1, 20)]
     file = opened(write_tar(tmp_path / "a.tar", members))
