@@ -57,7 +57,6 @@ TESTED_THROUGH = {
     "commands/with_upload": "commands/test_upload",
     "storage/addresses": "storage/test_remote_path",
     "storage/failures": "storage/test_retries",
-    "storage/object_ranges": "storage/test_object_blocks",
     "storage/object_info": "storage/test_objects",
     "storage/file_systems": "storage/test_objects",
     "images/packed/row_groups": "images/packed/test_parquet_file",

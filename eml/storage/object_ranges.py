@@ -6,7 +6,7 @@ from typing import Any, cast
 from eml.storage.content_ranges import check_range
 from eml.storage.failures import REPLACED, ReplacedObjectError, status_of
 from eml.storage.file_systems import file_system, location
-from eml.storage.objects import ObjectInfo, info_of
+from eml.storage.object_info import ObjectInfo, info_of
 from eml.storage.remote_path import RemotePath
 from eml.storage.retries import with_retries
 

@@ -1,3 +1,5 @@
+import hashlib
+import json
 import threading
 import time
 import zlib
@@ -18,6 +20,7 @@ from eml.storage.object_blocks import ObjectBlocks
 from eml.storage.object_cache import cached_bytes
 from eml.storage.object_ranges import read_range
 from eml.storage.objects import ObjectInfo, object_info
+from eml.storage.upload import fetch
 
 DATA = bytes(range(256)) * 4
 
@@ -34,6 +37,10 @@ class _Server(BaseHTTPRequestHandler):
     changed = 0.0
     """Time of the last change of /dated.bin, which has no ETag."""
     methods: ClassVar[list[str]] = []
+    tag = '"2"'
+    """The version of /new.bin."""
+    objects: ClassVar[dict[str, bytes]] = {}
+    """What lies there beside."""
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *arguments: object) -> None:
@@ -59,11 +66,13 @@ class _Server(BaseHTTPRequestHandler):
             body = DATA[: len(DATA) // 2] if _Server.cuts == 1 else DATA
         elif self.path == "/new.bin":
             start, end = map(int, self.headers.get("Range", "bytes=0-1023").removeprefix("bytes=").split("-"))
-            headers, body, status = {"ETag": '"2"'}, DATA[start : end + 1], 206
+            headers, body, status = {"ETag": self.tag}, DATA[start : end + 1], 206
             if self.told_range:
                 headers["Content-Range"] = self.told_range
         elif self.path == "/dated.bin":
             headers = {"Last-Modified": formatdate(_Server.changed, usegmt=True)}
+        elif self.path in self.objects:
+            body = self.objects[self.path]
         elif self.path not in ("/a.bin", "/a.tar", "/cut.bin"):
             status, body = 404, b""
         if "Transfer-Encoding" not in headers and "Content-Length" not in headers:
@@ -175,6 +184,31 @@ def test_a_range_of_another_version_is_refused(address: str) -> None:
     assert read_range(path, ObjectInfo(len(DATA), "etag=2"), 5, 9) == DATA[5:9]
     with pytest.raises(ReplacedObjectError, match="of two versions"):
         read_range(path, ObjectInfo(len(DATA), "etag=1"), 5, 9)
+
+
+def test_a_file_that_is_read_in_parts_is_of_one_version(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_Server, "told_range", "bytes 0-1023/1024")
+    with open_binary(RemotePath(f"{address}/new.bin")) as file:
+        monkeypatch.setattr(_Server, "tag", '"3"')
+        with pytest.raises(ReplacedObjectError, match="of two versions"):
+            file.read(5)
+    with open_binary(RemotePath(f"{address}/new.bin")) as file:
+        assert file.read(5) == DATA[:5]
+
+
+def test_a_copy_is_fetched_from_a_web_server_that_answers_no_ranges(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = hashlib.blake2b(DATA, digest_size=16).hexdigest()
+    manifest = {"files": {"model.bin": {"bytes": len(DATA), "digest": digest}}}
+    copy = {"/run/eml-upload.json": json.dumps(manifest).encode(), "/run/model.bin": DATA}
+    monkeypatch.setattr(_Server, "objects", copy)
+    place = RemotePath(f"{address}/run")
+    assert (fetch(place, tmp_path) / "model.bin").read_bytes() == DATA
+    for wrong in (DATA * 2, DATA[::-1]):
+        copy["/run/model.bin"] = wrong
+        with pytest.raises(DataError, match=r"model\.bin: is not the file that eml-upload\.json lists"):
+            fetch(place, tmp_path / "other")
 
 
 @pytest.mark.parametrize(
