@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from eml.commands.base import Caller, CommandConfig, ImagePaths, Names, PathField, PathText, several
 from eml.images.image_size import ImageSize as AnySize
+from eml.storage.remote_path import is_url
 
 if TYPE_CHECKING:
     from eml.dataset.column_map import ColumnMap
@@ -213,10 +214,10 @@ Address = Annotated[
 
 UploadTo = Annotated[
     PathField | None,
-    AfterValidator(lambda place: remote_place(place)),
+    BeforeValidator(lambda place: remote_place(place)),
     Field(
-        description="An address such as s3://bucket/folder, where the result is copied once it is complete; see "
-        "docs/remote.md."
+        description="An address such as s3://bucket/folder or file:///folder, where the result is copied once it is "
+        "complete; see docs/remote.md."
     ),
 ]
 """The field `upload_to` of a command; `command` copies the result."""
@@ -316,11 +317,11 @@ def column_map_words(config: CommandConfig) -> list[str]:
 
 
 def remote_place(place: Path | None) -> Path | None:
-    """Return the place. Raises ValueError, which continues the parameter's name, for a local one."""
+    """Return the place, of file:// a local one. Raises ValueError, which continues the parameter's name, for a path."""
     from eml.storage import is_remote
 
-    if place is not None and not is_remote(place):
-        raise ValueError(f"must be an address such as s3://bucket/folder, got {place}")
+    if place is not None and not is_remote(place) and not (isinstance(place, str) and is_url(place)):
+        raise ValueError(f"must be an address such as s3://bucket/folder or file:///folder, got {place}")
     return place
 
 

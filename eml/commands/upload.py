@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import BeforeValidator, Field
 
 from eml.commands.base import Caller, CommandConfig, CommandResult, PathField, Paths, command
 from eml.commands.options import remote_place
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class UploadConfig(CommandConfig):
-    """Copy a run, an index, an export or any other files to an object store, whole.
+    """Copy a run, an index, an export or any other files to an object store or a folder, whole.
 
     The file eml-upload.json, which names all others, is written last, so that no reader takes a part for the whole. A
     copy that was begun is continued: files that are there with the same bytes are not sent again.
@@ -24,8 +24,8 @@ class UploadConfig(CommandConfig):
     sources: Annotated[Paths, Field(description="A folder, of which the content is copied; or files and folders.")]
     to: Annotated[
         PathField,
-        AfterValidator(remote_place),
-        Field(description="The folder of the copy, such as s3://bucket/runs/1."),
+        BeforeValidator(remote_place),
+        Field(description="The folder of the copy, such as s3://bucket/runs/1 or file:///srv/www/runs/1."),
     ]
     overwrite: bool = Field(False, description="Copy into a folder with other files, and replace those of one name.")
 

@@ -17,10 +17,8 @@ if TYPE_CHECKING:
 
 def check_upload(target: Path, *, overwrite: bool) -> None:
     """Raise an OutputError before the work where nothing could be copied to the place after it."""
-    from eml.storage import RemotePath
     from eml.storage.upload import check_target
 
-    assert isinstance(target, RemotePath)
     if _is_first():
         check_target(target, overwrite=overwrite)
 
@@ -41,6 +39,7 @@ def upload_result(
         OutputError: It could not be copied; the text names the command that copies it.
     """
     from eml.files import from_here
+    from eml.storage import is_remote
 
     if not _is_first() or not results:
         return
@@ -48,7 +47,8 @@ def upload_result(
     try:
         done = upload_with_bar(sources, target, progress, overwrite=overwrite)
     except OutputError as error:
-        words = ["eml", "upload", *(str(from_here(path)) for path in sources), "--to", str(target)]
+        address = str(target) if is_remote(target) else target.absolute().as_uri()
+        words = ["eml", "upload", *(str(from_here(path)) for path in sources), "--to", address]
         text = f"{error.problems[0]}. What the command made is here and complete; to copy it, run: {shlex.join(words)}"
         raise OutputError(text, code="not-uploaded", parameter="upload_to") from error
     report(f"copied {done.files:,} files, {done.bytes / 1e6:,.1f} MB, to {target}")
@@ -62,10 +62,8 @@ def with_sidecars(paths: Sequence[Path]) -> list[Path]:
 
 def upload_with_bar(sources: Sequence[Path], target: Path, progress: Progress, *, overwrite: bool) -> Upload:
     """Copy files and folders with a bar of the bytes."""
-    from eml.storage import RemotePath
     from eml.storage.upload import local_files, upload
 
-    assert isinstance(target, RemotePath)
     total = sum(path.stat().st_size for path in local_files(sources).values())
     with progress(f"copying to {target.name}", total) as advance:
         return upload(sources, target, overwrite=overwrite, advance=advance)

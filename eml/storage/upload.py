@@ -52,19 +52,23 @@ class Upload:
         sent: Number of the files that were not there with these bytes before.
     """
 
-    target: RemotePath
+    target: Path
     files: int
     bytes: int
     sent: int
 
 
-def check_target(target: RemotePath, *, overwrite: bool = False) -> None:
+def check_target(target: Path, *, overwrite: bool = False) -> None:
     """Raise an OutputError where nothing can be copied to a place, or where something lies that is no copy of ours.
 
     overwrite: Allow to copy into a folder with files of others, of which those with the same names are replaced.
     """
+    if not isinstance(target, RemotePath):
+        _check_local_target(target, overwrite=overwrite)
+        return
     if target.scheme not in WRITABLE:
-        text = f"{target}: nothing is written there; allowed: {', '.join(f'{name}://' for name in WRITABLE)}"
+        names = ", ".join(f"{name}://" for name in (*WRITABLE, "file"))
+        text = f"{target}: nothing is written there; allowed: {names}"
         raise OutputError(text, code="remote-place", parameter="upload_to")
     if len(target.parts) < 3:
         raise OutputError(
@@ -86,8 +90,35 @@ def check_target(target: RemotePath, *, overwrite: bool = False) -> None:
         raise OutputError(text, code="file-exists", parameter="overwrite")
 
 
+def _check_local_target(target: Path, *, overwrite: bool) -> None:
+    """Do what `check_target` does for a folder of this machine, such as one that a web server serves."""
+    try:
+        if overwrite or _manifest_of(target) is not None or not target.exists():
+            return
+        present = sorted(path.name for path in target.iterdir())
+    except OSError as error:
+        text = f"{target}: cannot be written: {error.strerror or error}"
+        raise OutputError(text, code="not-writable", parameter="upload_to") from error
+    if present:
+        text = f"{target}: holds files that eml did not put there, such as {present[0]}. "
+        text += "Give another folder, or set `overwrite`"
+        raise OutputError(text, code="file-exists", parameter="overwrite")
+
+
+def _check_apart(sources: Sequence[Path], target: Path) -> None:
+    """Raise an OutputError where a local copy would lie in what is copied, or the other way round."""
+    if isinstance(target, RemotePath):
+        return
+    place = Path(os.path.realpath(target))
+    for source in sources:
+        real = Path(os.path.realpath(source))
+        if place.is_relative_to(real) or (real.is_relative_to(place) and real.is_dir()):
+            text = f"{target}: one of it and {source}, which is copied, lies in the other. Give a folder apart from it"
+            raise OutputError(text, code="inside-dataset", parameter="upload_to")
+
+
 def upload(
-    sources: Sequence[Path], target: RemotePath, *, overwrite: bool = False, advance: Advance = lambda done: None
+    sources: Sequence[Path], target: Path, *, overwrite: bool = False, advance: Advance = lambda done: None
 ) -> Upload:
     """Copy what is in a folder, or files and folders by their names, to a remote place.
 
@@ -103,6 +134,7 @@ def upload(
         OutputError: The place refuses it, or failed as often as retries allow. The local files are untouched, and a
             copy that was begun has no manifest.
     """
+    _check_apart(sources, target)
     check_target(target, overwrite=overwrite)
     files = local_files(sources)
     facts = {name: {"bytes": path.stat().st_size, "digest": _digest(path)} for name, path in sorted(files.items())}
@@ -167,15 +199,19 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
-def _is_there(path: RemotePath, facts: dict[str, Any]) -> bool:
+def _is_there(path: Path, facts: dict[str, Any]) -> bool:
     """Return whether an object has the size that the manifest says."""
     try:
-        return bool(object_info(path).bytes == facts["bytes"])
+        size = object_info(path).bytes if isinstance(path, RemotePath) else path.stat().st_size
+        return bool(size == facts["bytes"])
     except OSError:
         return False
 
 
-def _put(source: Path, target: RemotePath) -> None:
+def _put(source: Path, target: Path) -> None:
+    if not isinstance(target, RemotePath):
+        _write(target, lambda temporary: shutil.copyfile(source, temporary))
+        return
     system, place, size = file_system(target), location(target), source.stat().st_size
 
     def request() -> None:
@@ -186,25 +222,46 @@ def _put(source: Path, target: RemotePath) -> None:
     with_retries(request, target)
 
 
-def _put_bytes(data: bytes, target: RemotePath) -> None:
+def _put_bytes(data: bytes, target: Path) -> None:
+    if not isinstance(target, RemotePath):
+        _write(target, lambda temporary: temporary.write_bytes(data))
+        return
     system, place = file_system(target), location(target)
     with_retries(lambda: system.pipe_file(place, data), target)
 
 
-def _remove(path: RemotePath) -> None:
+def _write(target: Path, write: Callable[[Path], object]) -> None:
+    """Write a local file whole or not at all: beside its place, and on the disk before it is renamed."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f"{_TEMPORARY}{uuid.uuid4().hex[:8]}")
+    try:
+        write(temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _remove(path: Path) -> None:
+    if not isinstance(path, RemotePath):
+        path.unlink(missing_ok=True)
+        return
     system, place = file_system(path), location(path)
     with suppress(FileNotFoundError):
         with_retries(lambda: system.rm_file(place), path)
 
 
-def _manifest_of(target: RemotePath) -> dict[str, dict[str, Any]] | None:
+def _manifest_of(target: Path) -> dict[str, dict[str, Any]] | None:
     """Return name → bytes and digest of the files of a whole copy; None where there is none.
 
     Raises:
         OutputError: The place cannot be asked.
     """
     try:
-        content = json.loads(read_bytes(target / MANIFEST, at_most=_MOST))
+        file = target / MANIFEST
+        data = read_bytes(file, at_most=_MOST) if isinstance(file, RemotePath) else file.read_bytes()
+        content = json.loads(data)
     except FileNotFoundError:
         return None
     except (ValueError, RecursionError):
@@ -252,7 +309,8 @@ def fetch(source: RemotePath, folder: Path) -> Path:
     """
     files = _manifest_of(source)
     if files is None:
-        text = f"{source}: has no {MANIFEST}, so it is no whole copy of a run, index or file; eml upload makes one"
+        text = f"{source}: {_what_is_missing(source)}, so it is no whole copy of a run, index or file; eml upload "
+        text += "makes one"
         raise DataError(text, code="not-a-copy")
     key = hashlib.blake2b(json.dumps([str(source), files], sort_keys=True).encode(), digest_size=12).hexdigest()
     place = folder / key / source.name
@@ -277,6 +335,20 @@ def fetch(source: RemotePath, folder: Path) -> Path:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return place
+
+
+def _what_is_missing(source: RemotePath) -> str:
+    """Return what an address lacks that has no manifest that can be read."""
+    with suppress(OSError):
+        object_info(source / MANIFEST)
+        return f"has no {MANIFEST} that can be read"
+    try:
+        object_info(source)
+    except FileNotFoundError:
+        return f"nothing is there, and no {MANIFEST} in it"
+    except OSError:
+        pass
+    return f"has no {MANIFEST}"
 
 
 def _is_whole(place: Path, files: dict[str, dict[str, Any]]) -> bool:

@@ -89,8 +89,10 @@ def test_a_model_at_an_address_is_fetched_whole_or_not_at_all(
     store: FaultyStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EML_REMOTE_CACHE", str(tmp_path / "cache"))
-    with pytest.raises(DataError, match=r"has no eml-upload\.json, so it is no whole copy"):
-        eml.load(f"{PHOTOS}/runs")
+    with pytest.raises(DataError, match=r"nothing is there, and no eml-upload\.json in it, so it is no whole copy"):
+        eml.load("memory://nowhere/gone/runs")
+    with pytest.raises(DataError, match=r"a: has no eml-upload\.json, so it is no whole copy"):
+        eml.load(f"{PHOTOS}/a")
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "notes.txt").write_text("no checkpoint")
     eml.upload(tmp_path / "run", to="memory://copies/run")

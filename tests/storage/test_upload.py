@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from eml.errors import DataError, OutputError
+import eml
+from eml.errors import ConfigError, DataError, OutputError
 from eml.storage import RemotePath
 from eml.storage import upload as upload_module
 from eml.storage.upload import MANIFEST, check_target, fetch, upload
@@ -200,3 +201,21 @@ def test_what_a_killed_process_left_is_removed_an_hour_later(run: Path, tmp_path
         upload([run], TARGET)
         fetch(TARGET, tmp_path / "cache")
     assert (left.exists(), used.exists()) == (False, True)
+
+
+def test_a_folder_of_this_machine_takes_a_copy_too(run: Path, tmp_path: Path) -> None:
+    place = tmp_path / "www" / "run 1"
+    result = eml.upload(run, to=place.as_uri())
+    assert result.to_dict() | {"to": ""} == {"to": "", "files": 2, "bytes": 11, "sent": 2}
+    assert sorted(path.name for path in place.rglob("*") if path.is_file()) == ["a.txt", "b.txt", MANIFEST]
+    (run / "a.txt").unlink()
+    assert eml.upload(run, to=place.as_uri()).copy.sent == 0
+    assert not (place / "a.txt").exists()
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "x").write_text("")
+    with pytest.raises(OutputError, match="such as x"):
+        eml.upload(run, to=(tmp_path / "theirs").as_uri())
+    with pytest.raises(OutputError, match="lies in the other"):
+        eml.upload(run, to=(run / "copy").as_uri())
+    with pytest.raises(ConfigError, match=r"such as s3://bucket/folder or file:///folder, got runs/1"):
+        eml.upload(run, to="runs/1")
