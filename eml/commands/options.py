@@ -318,8 +318,11 @@ def column_map_words(config: CommandConfig) -> list[str]:
 
 def remote_place(place: Path | None) -> Path | None:
     """Return the place, of file:// a local one. Raises ValueError, which continues the parameter's name, for a path."""
+    from eml.config.paths import check_path
     from eml.storage import is_remote
 
+    if isinstance(place, str) and not is_url(place):
+        check_path(place)  # what is no path at all has an error of its own
     if place is not None and not is_remote(place) and not (isinstance(place, str) and is_url(place)):
         raise ValueError(f"must be an address such as s3://bucket/folder or file:///folder, got {place}")
     return place

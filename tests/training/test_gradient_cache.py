@@ -55,7 +55,7 @@ def test_with_frozen_statistics_a_batch_in_parts_steps_as_one_whatever_the_neck(
     for count in (1, 2, 5):
         run = Run(build_parts(changed(config, **settings, accumulate=count), table))
         losses.append([run.step(pixels, rows)["loss"] for pixels, rows in run.batches.of_epoch(1, 0)])
-    assert losses[1:] == [pytest.approx(losses[0], rel=1e-4)] * 2
+    assert losses[1:] == [pytest.approx(losses[0], rel=2e-3)] * 2
 
 
 def test_a_part_of_one_image_is_an_error_where_batch_norm_has_one_value_a_channel(

@@ -277,7 +277,9 @@ def _refuse_unanswered(address: str) -> None:
     """Join in a process of its own first, which can be ended where Ray waits for an answer; raise DataError then."""
     command = [sys.executable, "-P", "-c", _TRIAL, address]
     try:
-        trial = subprocess.run(command, capture_output=True, text=True, timeout=JOIN_WITHIN, check=False)
+        trial = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=JOIN_WITHIN, check=False
+        )
     except subprocess.TimeoutExpired as error:
         raise _not_joined(address, f"it did not answer within {JOIN_WITHIN:g} s") from error
     if trial.returncode and any(word in trial.stderr + trial.stdout for word in NO_TOKEN):
