@@ -127,6 +127,7 @@ def test_dry_run_takes_a_step_and_writes_nothing_and_speaks_in_words(
     assert "_" not in shown
 
 
+@pytest.mark.wide
 @pytest.mark.xdist_group("processes")
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the test reads what another process prints, line by line")
 def test_an_interrupted_training_is_taken_up_again_from_the_command_line(

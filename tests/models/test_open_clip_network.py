@@ -206,6 +206,7 @@ def test_an_ensemble_has_no_text_tower(tmp_path: Path) -> None:
     torch.testing.assert_close(load(tmp_path / "joined").embed_pixels(pixels), joined.embed_pixels(pixels))
 
 
+@pytest.mark.wide
 def test_a_renamed_folder_is_the_same_model(tmp_path: Path) -> None:
     folder = write(tmp_path / "first", CLIP)
     first = load(f"open_clip:local-dir:{folder}", image_size=32)
