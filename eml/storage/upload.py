@@ -82,12 +82,9 @@ def check_target(target: Path, *, overwrite: bool = False) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        text = f"{target}: cannot be written: {error.strerror or error}"
-        raise OutputError(text, code="not-writable", parameter="upload_to") from error
+        raise _not_writable(target, error) from error
     if present:
-        text = f"{target}: holds files that eml did not put there, such as {str(min(present)).rpartition('/')[2]}. "
-        text += "Give another folder, or set `overwrite`"
-        raise OutputError(text, code="file-exists", parameter="overwrite")
+        raise _files_of_others(target, str(min(present)).rpartition("/")[2])
 
 
 def _check_local_target(target: Path, *, overwrite: bool) -> None:
@@ -95,14 +92,21 @@ def _check_local_target(target: Path, *, overwrite: bool) -> None:
     try:
         if overwrite or _manifest_of(target) is not None or not target.exists():
             return
-        present = sorted(path.name for path in target.iterdir())
+        present = [path.name for path in target.iterdir()]
     except OSError as error:
-        text = f"{target}: cannot be written: {error.strerror or error}"
-        raise OutputError(text, code="not-writable", parameter="upload_to") from error
+        raise _not_writable(target, error) from error
     if present:
-        text = f"{target}: holds files that eml did not put there, such as {present[0]}. "
-        text += "Give another folder, or set `overwrite`"
-        raise OutputError(text, code="file-exists", parameter="overwrite")
+        raise _files_of_others(target, min(present))
+
+
+def _not_writable(target: Path, error: OSError) -> OutputError:
+    text = f"{target}: cannot be written: {error.strerror or error}"
+    return OutputError(text, code="not-writable", parameter="upload_to")
+
+
+def _files_of_others(target: Path, name: str) -> OutputError:
+    text = f"{target}: holds files that eml did not put there, such as {name}. Give another folder, or set `overwrite`"
+    return OutputError(text, code="file-exists", parameter="overwrite")
 
 
 def _check_apart(sources: Sequence[Path], target: Path) -> None:

@@ -33,7 +33,7 @@ class OpenedFile(NamedTuple):
     file: PackedFile
     state: LocalState | ObjectInfo
     blocks: ObjectBlocks | None
-    """Of a remote file."""
+    """The blocks of a remote file; None of a local one."""
 
     @property
     def version(self) -> int:

@@ -19,7 +19,7 @@ class PageSizes(NamedTuple):
     """The pages of a column chunk."""
 
     bytes: int
-    """Of all of them, decompressed."""
+    """Bytes that all pages take when they are decompressed."""
     repeated: int
     """Bytes of the largest page whose values may be said again: the most that a row can add without being stored."""
 
